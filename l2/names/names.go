@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package names holds the names that the controller, the speakers and their users share: Leases, their
+// annotations and labels. They are an API: people type them after `kubectl get leases`.
+package names
+
+import (
+	"net/netip"
+	"strings"
+)
+
+// Annotations and labels of session Leases and VIP Leases.
+const (
+	// AnnotationEpoch names, on a VIP Lease, the session epoch under which its holder took it. The Lease is
+	// valid exactly while that epoch is.
+	AnnotationEpoch = "cloud-provider-l2/epoch"
+	// AnnotationSuccessor names, on a VIP Lease, the node that its holder asks to take over.
+	AnnotationSuccessor = "cloud-provider-l2/successor"
+	// AnnotationMACs lists, on a session Lease, the hardware addresses its speaker announces from, comma-separated.
+	AnnotationMACs = "cloud-provider-l2/macs"
+	// AnnotationInterfaces describes, on a session Lease, the interfaces its speaker can announce on.
+	AnnotationInterfaces = "cloud-provider-l2/interfaces"
+	// AnnotationFencedBy names, on a session Lease without a holder, the epoch that ended the session.
+	AnnotationFencedBy = "cloud-provider-l2/fenced-by"
+	// LabelLease tells the two kinds of Lease apart: LeaseVIP or LeaseSession.
+	LabelLease   = "cloud-provider-l2/lease"
+	LeaseVIP     = "vip"
+	LeaseSession = "session"
+)
+
+const (
+	vipPrefix     = "vip-"
+	sessionPrefix = "speaker-"
+)
+
+// VIPLease is the name of the Lease of a VIP: `vip-192.168.1.240`, `vip-fd00-1--f0`. It is a DNS-1123 subdomain and
+// no two addresses share one. A zone or an IPv4-mapped spelling is not part of a VIP and is dropped.
+func VIPLease(vip netip.Addr) string {
+	vip = vip.Unmap().WithZone("")
+	name := vipPrefix + strings.ReplaceAll(vip.String(), ":", "-")
+	if strings.HasSuffix(name, "-") {
+		name += "0"
+	}
+	return name
+}
+
+// ParseVIPLease is the inverse of VIPLease; ok is false for any name that VIPLease would not have made.
+func ParseVIPLease(name string) (vip netip.Addr, ok bool) {
+	text, ok := strings.CutPrefix(name, vipPrefix)
+	if !ok {
+		return netip.Addr{}, false
+	}
+	vip, err := netip.ParseAddr(text)
+	if err != nil {
+		vip, err = netip.ParseAddr(strings.ReplaceAll(text, "-", ":"))
+	}
+	return vip, err == nil && VIPLease(vip) == name
+}
+
+// SessionLease is the name of the session Lease of the speaker on a node. Node names are DNS-1123 subdomains already.
+func SessionLease(node string) string { return sessionPrefix + node }
+
+// ParseSessionLease is the inverse of SessionLease.
+func ParseSessionLease(name string) (node string, ok bool) {
+	node, ok = strings.CutPrefix(name, sessionPrefix)
+	return node, ok && node != ""
+}
