@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package announce
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/mdlayher/packet"
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+// link is one interface in use: its sockets and the goroutines that read them. The goroutine of Announcer.Run opens and
+// closes it; the filters belong to the holder of Announcer.mu; the rest may be used by anybody until close.
+type link struct {
+	index   int
+	state   atomic.Pointer[linkState]
+	ports   []*port // one for each protocol
+	readers sync.WaitGroup
+	failed  atomic.Bool // a socket is of no use any more
+}
+
+// linkState is what is known of an interface. It is replaced, never changed.
+type linkState struct {
+	name     string
+	mac      MAC
+	prefixes []netip.Prefix
+	up       bool
+}
+
+// port is one protocol on a link.
+type port struct {
+	proto    protocol
+	requests *socket
+	claims   *socket
+	replies  turn // of the goroutine that reads requests
+	wide     bool // claims hears everybody
+}
+
+// addressNear is the interface's own address in the subnet of addr.
+func (s *linkState) addressNear(addr netip.Addr) (netip.Addr, bool) {
+	for _, prefix := range s.prefixes {
+		if prefix.Contains(addr) {
+			return prefix.Addr(), true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// openLink opens the sockets of an interface and begins to answer.
+func (a *Announcer) openLink(index int, state *linkState) (*link, error) {
+	l := &link{index: index}
+	l.state.Store(state)
+	for _, proto := range protocols() {
+		p, err := openPort(index, state, proto)
+		if err != nil {
+			l.close()
+			return nil, fmt.Errorf("opening %s sockets on interface %s: %w", proto.name(), state.name, err)
+		}
+		l.ports = append(l.ports, p)
+	}
+	for _, p := range l.ports {
+		drops := a.metrics.drops(p.proto.name())
+		r := &responder{proto: p.proto, link: &l.state, vips: &a.vips, alive: a.config.Alive, turn: &p.replies, drops: drops}
+		c := &claimReader{announcer: a, link: l, proto: p.proto, drops: drops}
+		l.readers.Go(func() { a.read(l, p.requests, r.receive) })
+		l.readers.Go(func() { a.read(l, p.claims, c.receive) })
+	}
+	return l, nil
+}
+
+func openPort(index int, state *linkState, proto protocol) (*port, error) {
+	requests, err := openSocket(index, state, proto.etherType(), proto.requestFilter())
+	if err != nil {
+		return nil, err
+	}
+	claims, err := openSocket(index, state, proto.etherType(), proto.claimFilter(nil))
+	if err != nil {
+		requests.close()
+		return nil, err
+	}
+	return &port{proto: proto, requests: requests, claims: claims, wide: true}, nil
+}
+
+// read serves a socket until it is closed or of no use.
+func (a *Announcer) read(l *link, s *socket, receive func(fd int, frame []byte)) {
+	err := s.receive(receive)
+	if err == nil {
+		return
+	}
+	a.log.Error(err, "Reading failed; the socket will be opened again", "interface", l.state.Load().name)
+	l.failed.Store(true)
+	signal(a.relist)
+}
+
+// awaitReplies returns when no reply is under way that began before the call.
+func (l *link) awaitReplies() {
+	for _, p := range l.ports {
+		p.replies.await()
+	}
+}
+
+// send sends a frame that is not a reply.
+func (l *link) send(proto protocol, frame []byte) DropReason {
+	for _, p := range l.ports {
+		if p.proto == proto {
+			return p.claims.send(frame)
+		}
+	}
+	return SendFailed
+}
+
+// widen lets claims to any address through. When the kernel does not take the filter, narrow ones remain, and claims to
+// new addresses go unheard until the next one: nothing known makes it refuse a filter of a dozen instructions.
+func (l *link) widen() {
+	for _, p := range l.ports {
+		if !p.wide {
+			p.wide = p.claims.setFilter(p.proto.claimFilter(nil)) == nil
+		}
+	}
+}
+
+// narrowTo lets only claims to these addresses through, if the kernel takes so many (net.core.optmem_max limits them as well).
+func (l *link) narrowTo(v4, v6 []netip.Addr) {
+	for _, p := range l.ports {
+		addrs := v4
+		if p.proto.name() == protocolNDP {
+			addrs = v6
+		}
+		if len(addrs) > maxFilterValues {
+			continue
+		}
+		if addrs == nil {
+			addrs = []netip.Addr{}
+		}
+		if p.claims.setFilter(p.proto.claimFilter(addrs)) == nil {
+			p.wide = false
+		}
+	}
+}
+
+// close ends the readers and waits for them.
+func (l *link) close() {
+	for _, p := range l.ports {
+		p.requests.close()
+		p.claims.close()
+	}
+	l.readers.Wait()
+}
+
+// countLost adds what the kernel dropped because it was not read in time.
+func (l *link) countLost(m *Metrics) {
+	for _, p := range l.ports {
+		lost := p.requests.lost() + p.claims.lost()
+		m.drops(p.proto.name())[ReceiveQueueFull].Add(float64(lost))
+	}
+}
+
+// responder answers the requests on one link. The goroutine that reads them owns it.
+type responder struct {
+	proto protocol
+	link  *atomic.Pointer[linkState]
+	vips  *table[vip]
+	alive func() bool
+	turn  *turn
+	drops *dropCounters
+}
+
+// receive answers one frame or counts why not.
+func (r *responder) receive(fd int, frame []byte) {
+	r.turn.begin()
+	defer r.turn.end()
+	reply, v, reason := r.answer(frame)
+	if reason == passed {
+		reason = write(fd, reply)
+	}
+	if reason != passed {
+		r.drops[reason].Inc()
+		return
+	}
+	v.counters.responses.Inc()
+}
+
+// answer makes the reply out of the request's own bytes.
+func (r *responder) answer(frame []byte) ([]byte, *vip, DropReason) {
+	state := r.link.Load()
+	target, reason := r.proto.request(frame, state.mac)
+	if reason != passed {
+		return nil, nil, reason
+	}
+	v := r.vips.get(target)
+	if v == nil {
+		return nil, nil, NotAnnounced
+	}
+	if !v.on(state.name) {
+		return nil, v, OtherInterface
+	}
+	v.counters.requests.Inc()
+	if !r.alive() {
+		return nil, v, Stalled
+	}
+	return r.proto.reply(frame, state.mac), v, passed
+}
+
+// socket is a packet socket on one interface.
+type socket struct {
+	conn *packet.Conn
+	raw  syscall.RawConn
+}
+
+func openSocket(index int, state *linkState, etherType int, filter []bpf.Instruction) (*socket, error) {
+	program, err := bpf.Assemble(filter)
+	if err != nil {
+		return nil, fmt.Errorf("assembling the filter: %w", err)
+	}
+	ifi := &net.Interface{Index: index, Name: state.name, HardwareAddr: state.mac[:]}
+	conn, err := packet.Listen(ifi, packet.Raw, etherType, &packet.Config{Filter: program})
+	if err != nil {
+		return nil, err
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return &socket{conn: conn, raw: raw}, nil
+}
+
+// receive calls handle for each frame, with the descriptor to answer on, until the socket is closed, which is no error.
+func (s *socket) receive(handle func(fd int, frame []byte)) error {
+	const framesPerTurn = 64 // then it is looked whether the socket has been closed
+	buffer := make([]byte, maxFrame+1)
+	var failure error
+	ready := func(fd uintptr) (done bool) {
+		for range framesPerTurn {
+			n, err := unix.Read(int(fd), buffer)
+			switch err {
+			case nil:
+				handle(int(fd), buffer[:n])
+			case unix.EAGAIN:
+				return false
+			case unix.EINTR, unix.ENETDOWN: // the interface went down: it is told once, and may come up again
+			default:
+				failure = err
+				return true
+			}
+		}
+		return true
+	}
+	for failure == nil {
+		if err := s.raw.Read(ready); err != nil {
+			if errors.Is(err, os.ErrClosed) {
+				return nil
+			}
+			return err
+		}
+	}
+	return failure
+}
+
+func (s *socket) send(frame []byte) DropReason {
+	reason := SendFailed
+	if err := s.raw.Write(func(fd uintptr) bool {
+		reason = write(int(fd), frame)
+		return true
+	}); err != nil {
+		return SendFailed
+	}
+	return reason
+}
+
+// write sends a frame at once or not at all: whoever waits for a full queue answers nobody meanwhile.
+func write(fd int, frame []byte) DropReason {
+	for {
+		_, err := unix.Write(fd, frame)
+		switch err {
+		case nil:
+			return passed
+		case unix.EINTR:
+		case unix.EAGAIN, unix.ENOBUFS:
+			return SendQueueFull
+		default:
+			return SendFailed
+		}
+	}
+}
+
+func (s *socket) setFilter(filter []bpf.Instruction) error {
+	program, err := bpf.Assemble(filter)
+	if err != nil {
+		return err
+	}
+	return s.conn.SetBPF(program)
+}
+
+// lost is how many packets the kernel dropped since the last call.
+func (s *socket) lost() uint32 {
+	stats, err := s.conn.Stats()
+	if err != nil {
+		return 0
+	}
+	return stats.Drops
+}
+
+func (s *socket) close() { _ = s.conn.Close() }
+
+// checkRawSockets says early and clearly what opening the first socket would say late.
+func checkRawSockets() error {
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("opening a packet socket (needs uid 0 and CAP_NET_RAW): %w", err)
+	}
+	return unix.Close(fd)
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package announce
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// Sighting is somebody else's claim to a watched or announced address.
+type Sighting struct {
+	Addr      netip.Addr
+	MAC       MAC
+	Interface string // where it was heard
+	Kind      Kind
+	At        time.Time
+}
+
+// Kind tells claims apart.
+type Kind uint8
+
+const (
+	// KindAnnouncement was told to everybody, unasked.
+	KindAnnouncement Kind = iota + 1
+	// KindReply was told to this host, which had asked.
+	KindReply
+)
+
+func (k Kind) String() string {
+	switch k {
+	case KindAnnouncement:
+		return "announcement"
+	case KindReply:
+		return "reply"
+	}
+	return "unknown"
+}
+
+// claim is what is known of an address whose claims are reported: why, and how many more may be. Who holds Announcer.mu
+// owns the reasons; the limiter is shared with the readers and locks by itself.
+type claim struct {
+	announced, watched bool
+	limiter            *rate.Limiter
+}
+
+const (
+	sightingsBuffered = 256
+
+	// A claim a second is what an honest host makes, some at once when it begins. The rest would only fill the queue.
+	claimRate  = 20
+	claimBurst = 20
+
+	// narrowDelay is how long the set of watched addresses must have been at rest before the filters are made for it.
+	narrowDelay = 100 * time.Millisecond
+)
+
+// hear begins reporting claims to an address, for the reason that why notes. The caller holds mu.
+func (a *Announcer) hear(addr netip.Addr, why func(*claim)) {
+	c := a.heard.get(addr)
+	if c == nil {
+		c = &claim{limiter: rate.NewLimiter(claimRate, claimBurst)}
+		a.heard.set(addr, c)
+		// Claims to the new address must get through from now on. Letting all through is quick; an exact filter follows.
+		for _, l := range *a.links.Load() {
+			l.widen()
+		}
+		signal(a.narrow)
+	}
+	why(c)
+}
+
+// unhear takes a reason back, and stops reporting when none is left. The caller holds mu.
+func (a *Announcer) unhear(addr netip.Addr, whyNot func(*claim)) {
+	c := a.heard.get(addr)
+	if c == nil {
+		return
+	}
+	whyNot(c)
+	if !c.announced && !c.watched {
+		a.heard.set(addr, nil)
+		signal(a.narrow)
+	}
+}
+
+// narrowFilters lets the kernel drop claims to addresses that nobody watches, while those that somebody does fit in a
+// filter. Run calls it.
+func (a *Announcer) narrowFilters() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var v4, v6 []netip.Addr
+	for addr := range a.heard.all() {
+		if addr.Is4() {
+			v4 = append(v4, addr)
+		} else {
+			v6 = append(v6, addr)
+		}
+	}
+	for _, l := range *a.links.Load() {
+		l.narrowTo(v4, v6)
+	}
+}
+
+// claimReader passes on what one link's claim socket hears. Its goroutine owns it.
+type claimReader struct {
+	announcer *Announcer
+	link      *link
+	proto     protocol
+	drops     *dropCounters
+}
+
+// receive looks at one frame.
+func (r *claimReader) receive(_ int, frame []byte) {
+	if reason := r.pass(frame); reason != passed {
+		r.drops[reason].Inc()
+	}
+}
+
+func (r *claimReader) pass(frame []byte) DropReason {
+	addr, mac, kind, reason := r.proto.claim(frame)
+	if reason != passed {
+		return reason
+	}
+	if slices.Contains(*r.announcer.ownMACs.Load(), mac) {
+		return OwnMAC
+	}
+	c := r.announcer.heard.get(addr)
+	if c == nil {
+		return NotWatched
+	}
+	if !c.limiter.Allow() {
+		return RateLimited
+	}
+	sighting := Sighting{Addr: addr, MAC: mac, Interface: r.link.state.Load().name, Kind: kind, At: time.Now()}
+	select {
+	case r.announcer.sightings <- sighting:
+		return passed
+	default:
+		return QueueFull
+	}
+}
