@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ipam
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// choose finds an address for every family that is not kept. All or nothing, unless the Service is flexible.
+func (a *Allocator) choose(r *Request, s *service, kept map[Family]netip.Addr, now time.Time) (map[Family]netip.Addr, error) {
+	var missing []Family
+	for _, family := range r.Families {
+		if !kept[family].IsValid() {
+			missing = append(missing, family)
+		}
+	}
+	if len(missing) == 0 {
+		return nil, nil
+	}
+	candidates, err := a.candidates(r)
+	if err != nil {
+		return nil, err
+	}
+	if len(r.Addresses) > 0 {
+		return a.chooseAsked(r, s, missing)
+	}
+	chosen := a.chooseAny(s, missing, kept, candidates, now)
+	if len(chosen) == len(missing) {
+		return chosen, nil
+	}
+	err = a.exhausted(r, missing, chosen, candidates)
+	if r.Flexible && len(chosen)+len(kept) > 0 {
+		return chosen, nil
+	}
+	return nil, err
+}
+
+// chooseAsked takes the addresses that the request names.
+func (a *Allocator) chooseAsked(r *Request, s *service, missing []Family) (map[Family]netip.Addr, error) {
+	chosen := map[Family]netip.Addr{}
+	for _, family := range missing {
+		addr, _ := r.asked(family)
+		pool := a.poolOf(addr)
+		_, quarantined := a.quarantined[addr]
+		switch {
+		case pool == nil:
+			return nil, fmt.Errorf("%s is in no pool: add it to one, or ask for an address of %s", addr, a.describePools())
+		case r.Pool != "" && pool.Name != r.Pool:
+			return nil, fmt.Errorf("%s is in pool %s, but the Service asks for pool %s: drop one of the two", addr, pool.Name, r.Pool)
+		case pool.avoids(addr):
+			return nil, fmt.Errorf("%s is left out of pool %s by avoidBuggyIPs: ask for another address", addr, pool.Name)
+		case !pool.serves(r):
+			return nil, fmt.Errorf("%s is in pool %s, which is reserved for other Services: see its serviceAllocation", addr, pool.Name)
+		case quarantined:
+			return nil, fmt.Errorf("%s is still being withdrawn for its former Service: it will be free in a moment", addr)
+		}
+		if err := a.conflict(s, addr); err != nil {
+			return nil, err
+		}
+		chosen[family] = addr
+	}
+	return chosen, nil
+}
+
+// candidates are the pools that a request may be served from, in the order in which they are tried.
+func (a *Allocator) candidates(r *Request) ([]*placedPool, error) {
+	if len(a.pools) == 0 {
+		return nil, errors.New("there is no IPAddressPool: create one with the addresses that Services may have")
+	}
+	if r.Pool != "" {
+		pool, ok := a.byName[r.Pool]
+		switch {
+		case !ok:
+			return nil, fmt.Errorf("there is no pool %q: ask for one of %s", r.Pool, a.describePools())
+		case !pool.serves(r):
+			return nil, fmt.Errorf("pool %s is reserved for other Services: see its serviceAllocation", pool.Name)
+		}
+		return []*placedPool{pool}, nil
+	}
+	if len(r.Addresses) > 0 {
+		return a.choice, nil
+	}
+	var candidates []*placedPool
+	for _, pool := range a.choice {
+		if pool.AutoAssign && pool.serves(r) {
+			candidates = append(candidates, pool)
+		}
+	}
+	if len(candidates) == 0 {
+		return nil, fmt.Errorf("no pool serves this Service by itself: autoAssign is off or they are reserved for others; ask for one of %s by name", a.describePools())
+	}
+	return candidates, nil
+}
+
+// chooseAny picks addresses: what the Service's name had before, both families from one pool, each from any pool.
+func (a *Allocator) chooseAny(s *service, missing []Family, kept map[Family]netip.Addr, candidates []*placedPool, now time.Time) map[Family]netip.Addr {
+	chosen := a.recall(s, missing, candidates, now)
+	if len(missing) > 1 && len(chosen) == 0 {
+		for _, pool := range candidates {
+			both := map[Family]netip.Addr{}
+			for _, family := range missing {
+				if addr, ok := a.pick(s, pool, family); ok {
+					both[family] = addr
+				}
+			}
+			if len(both) == len(missing) {
+				return both
+			}
+		}
+	}
+	for _, family := range missing {
+		if chosen[family].IsValid() {
+			continue
+		}
+		for _, pool := range a.nearFirst(candidates, kept, chosen) {
+			if addr, ok := a.pick(s, pool, family); ok {
+				chosen[family] = addr
+				break
+			}
+		}
+	}
+	return chosen
+}
+
+// nearFirst puts the pools that the Service's other address is from before the others.
+func (a *Allocator) nearFirst(candidates []*placedPool, others ...map[Family]netip.Addr) []*placedPool {
+	var near []*placedPool
+	for _, addrs := range others {
+		for _, addr := range addrs {
+			if pool := a.poolOf(addr); pool != nil && slices.Contains(candidates, pool) {
+				near = append(near, pool)
+			}
+		}
+	}
+	if len(near) == 0 {
+		return candidates
+	}
+	return append(near, candidates...)
+}
+
+// recall finds the addresses that a Service of this name had until recently.
+func (a *Allocator) recall(s *service, missing []Family, candidates []*placedPool, now time.Time) map[Family]netip.Addr {
+	recalled := map[Family]netip.Addr{}
+	for _, addr := range a.memory.recall(s.request.fullName(), now) {
+		pool := a.poolOf(addr)
+		if slices.Contains(missing, FamilyOf(addr)) && slices.Contains(candidates, pool) && pool.free[FamilyOf(addr)].contains(addr) {
+			recalled[FamilyOf(addr)] = addr
+		}
+	}
+	return recalled
+}
+
+// pick finds an address in one pool: one that Services with the same sharing key hold already, else the lowest free.
+func (a *Allocator) pick(s *service, pool *placedPool, family Family) (netip.Addr, bool) {
+	if key := s.request.Sharing.Key; key != "" {
+		for _, addr := range slices.SortedFunc(maps.Keys(a.shared[key]), netip.Addr.Compare) {
+			if FamilyOf(addr) == family && a.poolOf(addr) == pool && !pool.avoids(addr) && a.conflict(s, addr) == nil {
+				return addr, true
+			}
+		}
+	}
+	return pool.free[family].lowest()
+}
+
+// exhausted says why a family is missing.
+func (a *Allocator) exhausted(r *Request, missing []Family, chosen map[Family]netip.Addr, candidates []*placedPool) error {
+	var families []string
+	var total, inUse int64
+	for _, family := range missing {
+		if chosen[family].IsValid() {
+			continue
+		}
+		families = append(families, family.String())
+		for _, pool := range candidates {
+			total = addSaturating(total, pool.total[family])
+			inUse = addSaturating(inUse, pool.inUse[family])
+		}
+	}
+	family := strings.Join(families, " or ")
+	if total == 0 {
+		return fmt.Errorf("no %s address in %s: add an %s range or pool", family, describe(candidates), family)
+	}
+	return fmt.Errorf("no free %s address in %s: %d of %d in use", family, describe(candidates), inUse, total)
+}
+
+func (a *Allocator) describePools() string { return describe(a.choice) }
+
+// describe names pools: "pool a", "pools [a b]".
+func describe(pools []*placedPool) string {
+	if len(pools) == 1 {
+		return "pool " + pools[0].Name
+	}
+	var names []string
+	for _, pool := range pools[:min(len(pools), 10)] {
+		names = append(names, pool.Name)
+	}
+	if len(pools) > 10 {
+		names = append(names, "…")
+	}
+	return "pools [" + strings.Join(names, " ") + "]"
+}
