@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -147,14 +148,16 @@ func (a *Announcer) listInterfaces() error {
 	var failures []error
 	var links []*link
 	changed := false
+	var leaving sync.WaitGroup
 	for _, old := range *a.links.Load() {
 		if wanted[old.index] != nil && !old.failed.Load() {
 			continue
 		}
-		old.close()
+		leaving.Go(old.close)
 		changed = true
 		a.log.Info("Interface left", "interface", old.state.Load().name)
 	}
+	leaving.Wait()
 	for index, state := range wanted {
 		l := a.linkOf(index)
 		if l == nil || l.failed.Load() {
@@ -208,9 +211,11 @@ func (a *Announcer) update(l *link, state *linkState, isNew bool) (changed bool)
 func (a *Announcer) closeLinks() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	var leaving sync.WaitGroup
 	for _, l := range *a.links.Load() {
-		l.close()
+		leaving.Go(l.close)
 	}
+	leaving.Wait()
 	a.links.Store(&[]*link{})
 	signal(a.changes)
 }

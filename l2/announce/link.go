@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -146,12 +145,15 @@ func (l *link) narrowTo(v4, v6 []netip.Addr) {
 	}
 }
 
-// close ends the readers and waits for them.
+// close ends the readers and waits for them. The kernel takes some 15 ms to let go of a packet socket, so all of them are
+// closed at once.
 func (l *link) close() {
+	var closing sync.WaitGroup
 	for _, p := range l.ports {
-		p.requests.close()
-		p.claims.close()
+		closing.Go(p.requests.close)
+		closing.Go(p.claims.close)
 	}
+	closing.Wait()
 	l.readers.Wait()
 }
 
@@ -211,8 +213,9 @@ func (r *responder) answer(frame []byte) ([]byte, *vip, DropReason) {
 
 // socket is a packet socket on one interface.
 type socket struct {
-	conn *packet.Conn
-	raw  syscall.RawConn
+	conn   *packet.Conn
+	raw    syscall.RawConn
+	closed atomic.Bool
 }
 
 func openSocket(index int, state *linkState, etherType int, filter []bpf.Instruction) (*socket, error) {
@@ -255,7 +258,7 @@ func (s *socket) receive(handle func(fd int, frame []byte)) error {
 	}
 	for failure == nil {
 		if err := s.raw.Read(ready); err != nil {
-			if errors.Is(err, os.ErrClosed) {
+			if s.closed.Load() {
 				return nil
 			}
 			return err
@@ -277,14 +280,16 @@ func (s *socket) send(frame []byte) DropReason {
 
 // write sends a frame at once or not at all: whoever waits for a full queue answers nobody meanwhile.
 func write(fd int, frame []byte) DropReason {
-	for {
+	for attempt := 1; ; attempt++ {
 		_, err := unix.Write(fd, frame)
-		switch err {
-		case nil:
+		switch {
+		case err == nil:
 			return passed
-		case unix.EINTR:
-		case unix.EAGAIN, unix.ENOBUFS:
+		case err == unix.EINTR:
+		case err == unix.EAGAIN, err == unix.ENOBUFS:
 			return SendQueueFull
+		case err == unix.ENETDOWN && attempt == 1:
+			// That the interface was down is told once, even when it is up again.
 		default:
 			return SendFailed
 		}
@@ -308,7 +313,10 @@ func (s *socket) lost() uint32 {
 	return stats.Drops
 }
 
-func (s *socket) close() { _ = s.conn.Close() }
+func (s *socket) close() {
+	s.closed.Store(true)
+	_ = s.conn.Close()
+}
 
 // checkRawSockets says early and clearly what opening the first socket would say late.
 func checkRawSockets() error {
