@@ -161,6 +161,15 @@ func (a *Allocator) Knows(id string) bool {
 	return ok
 }
 
+// Name tells what people call a Service.
+func (a *Allocator) Name(id string) (namespace, name string, ok bool) {
+	s, ok := a.services[id]
+	if !ok {
+		return "", "", false
+	}
+	return s.request.Namespace, s.request.Name, true
+}
+
 // Restore gives a Service the addresses that a record says it holds. Call it for the oldest Service first: where two
 // claim what they cannot share, the first keeps it. Whether the addresses fit is left to Allocate.
 func (a *Allocator) Restore(r Request, addrs []netip.Addr) {
@@ -289,7 +298,7 @@ func (a *Allocator) allocate(s *service, now time.Time) error {
 			kept[family] = addr
 		}
 	}
-	chosen, err := a.choose(&s.request, s, kept, now)
+	chosen, err := a.choose(&s.request, s, kept, yielding, now)
 	for family, addr := range chosen {
 		if old, ok := yielding[family]; ok {
 			s.lost = append(s.lost, Loss{old, "the Service asks for another one"})

@@ -12,8 +12,9 @@ import (
 	"time"
 )
 
-// choose finds an address for every family that is not kept. All or nothing, unless the Service is flexible.
-func (a *Allocator) choose(r *Request, s *service, kept map[Family]netip.Addr, now time.Time) (map[Family]netip.Addr, error) {
+// choose finds an address for every family that is not kept. All or nothing, unless the Service is flexible and gives
+// nothing up: what it yields, it yields only for something else.
+func (a *Allocator) choose(r *Request, s *service, kept, yielding map[Family]netip.Addr, now time.Time) (map[Family]netip.Addr, error) {
 	var missing []Family
 	for _, family := range r.Families {
 		if !kept[family].IsValid() {
@@ -35,6 +36,11 @@ func (a *Allocator) choose(r *Request, s *service, kept map[Family]netip.Addr, n
 		return chosen, nil
 	}
 	err = a.exhausted(r, missing, chosen, candidates)
+	for family := range yielding {
+		if !chosen[family].IsValid() {
+			return nil, err
+		}
+	}
 	if r.Flexible && len(chosen)+len(kept) > 0 {
 		return chosen, nil
 	}

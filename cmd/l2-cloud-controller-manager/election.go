@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/klog/v2"
+)
+
+// The controller's own Lease, and its times: a leader that dies is replaced within about 5 s, one that is stopped at once.
+const (
+	leaseName     = "cloud-provider-l2-controller"
+	leaseDuration = 4 * time.Second
+	renewDeadline = 3 * time.Second
+	retryPeriod   = time.Second
+)
+
+// leadership is held from stand to release. Losing it in between ends the process.
+type leadership struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// stand stands for election and returns when it is won. When ctx ends before, the process exits.
+func stand(ctx context.Context, config *rest.Config, namespace string) (*leadership, error) {
+	config = rest.CopyConfig(config)
+	config.Timeout = renewDeadline / 2
+	config.QPS = -1
+	kube, err := kubernetes.NewForConfig(rest.AddUserAgent(config, "leader-election"))
+	if err != nil {
+		return nil, err
+	}
+	identity, err := newIdentity()
+	if err != nil {
+		return nil, err
+	}
+	logger := klog.FromContext(ctx)
+	electing, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	l := &leadership{cancel: cancel, done: make(chan struct{})}
+	elected := make(chan struct{})
+	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+		Name: leaseName,
+		Lock: &resourcelock.LeaseLock{
+			LeaseMeta:  metav1.ObjectMeta{Namespace: namespace, Name: leaseName},
+			Client:     kube.CoordinationV1(),
+			LockConfig: resourcelock.ResourceLockConfig{Identity: identity},
+		},
+		LeaseDuration:   leaseDuration,
+		RenewDeadline:   renewDeadline,
+		RetryPeriod:     retryPeriod,
+		ReleaseOnCancel: true,
+		Callbacks: leaderelection.LeaderCallbacks{
+			OnStartedLeading: func(context.Context) { close(elected) },
+			OnStoppedLeading: func() {},
+			OnNewLeader:      func(leader string) { logger.Info("leader", "leader", leader, "self", leader == identity) },
+		},
+	})
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	go func() {
+		elector.Run(electing)
+		if electing.Err() == nil {
+			exit(nil, "The Lease was lost: another controller may lead now", "lease", klog.KRef(namespace, leaseName))
+		}
+		close(l.done)
+	}()
+	select {
+	case <-elected:
+		return l, nil
+	case <-ctx.Done():
+		l.release()
+		logger.Info("Stopped while standing by")
+		klog.FlushAndExit(klog.ExitFlushTimeout, 0)
+		return nil, ctx.Err()
+	}
+}
+
+// release gives the Lease back, so that the next leader need not wait for it to end.
+func (l *leadership) release() {
+	l.cancel()
+	<-l.done
+}
+
+// newIdentity names this process: two on one host are two.
+func newIdentity() (string, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("naming this process: %w", err)
+	}
+	return host + "_" + rand.Text()[:8], nil
+}

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package provider
+
+import (
+	"context"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/informers"
+	coreinformers "k8s.io/client-go/informers/core/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
+	cloudprovider "k8s.io/cloud-provider"
+	"k8s.io/klog/v2"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1/client"
+	"github.com/cloud-provider-l2/cloud-provider-l2/ipam"
+)
+
+// Name is what `--cloud-provider` says to use this provider.
+const Name = "l2"
+
+func init() {
+	cloudprovider.RegisterCloudProvider(Name, func(io.Reader) (cloudprovider.Interface, error) { return New(), nil })
+}
+
+// Options are what flags set. The zero value is what a cluster without other load balancers needs, but for Namespace.
+type Options struct {
+	// Namespace holds the pools, the Leases and the memberlist Secret.
+	Namespace string
+	// LoadBalancerClass is the spec.loadBalancerClass of Services to serve besides class-less ones. Empty: none.
+	LoadBalancerClass string
+	// HideClassless leaves Services without a class to somebody else.
+	HideClassless bool
+}
+
+// Cloud is the provider. Configure it before the cloud-controller-manager initializes it. Its exported methods are
+// safe for concurrent use; mu guards what is below it.
+type Cloud struct {
+	options  Options
+	clients  clients
+	services *services
+	caches   caches
+	recorder record.EventRecorder
+	changes  *changes
+	now      func() time.Time
+	stop     <-chan struct{}
+
+	seeded  atomic.Bool
+	running sync.WaitGroup
+
+	poolsChanged  signal // pools must be read again
+	addressFreed  signal // somebody may get what they wait for
+	statusChanged signal // a pool's counters or conditions may differ from its status
+	leasesChanged signal // a Lease may be without use
+
+	mu        sync.Mutex
+	allocator *ipam.Allocator
+	pools     poolSet
+}
+
+type clients struct {
+	kube   kubernetes.Interface
+	events kubernetes.Interface
+	pools  client.Interface
+}
+
+type caches struct {
+	nodes      coreinformers.NodeInformer
+	namespaces coreinformers.NamespaceInformer
+	pools      cache.SharedIndexInformer
+	leases     cache.SharedIndexInformer
+}
+
+var (
+	_ cloudprovider.Interface    = (*Cloud)(nil)
+	_ cloudprovider.InformerUser = (*Cloud)(nil)
+	_ cloudprovider.LoadBalancer = (*Cloud)(nil)
+	_ serviceOwner               = (*Cloud)(nil)
+)
+
+// New returns a provider that is yet to be configured.
+func New() *Cloud {
+	return &Cloud{
+		options:       Options{Namespace: "metallb-system"},
+		allocator:     ipam.NewAllocator(),
+		changes:       newChanges(),
+		now:           time.Now,
+		poolsChanged:  newSignal(),
+		addressFreed:  newSignal(),
+		statusChanged: newSignal(),
+		leasesChanged: newSignal(),
+	}
+}
+
+// Configure sets the options. Call it before Initialize.
+func (c *Cloud) Configure(options Options) { c.options = options }
+
+// Initialize makes the clients. Events have one of their own, so that they never hold up a status patch.
+func (c *Cloud) Initialize(builder cloudprovider.ControllerClientBuilder, stop <-chan struct{}) {
+	c.clients.kube = builder.ClientOrDie("metallb-controller")
+	c.clients.events = builder.ClientOrDie("metallb-controller-events")
+	pools, err := client.NewForConfig(builder.ConfigOrDie("metallb-controller-pools"))
+	if err != nil {
+		klog.Background().Error(err, "Cannot make a client for IPAddressPools")
+		klog.FlushAndExit(klog.ExitFlushTimeout, 1)
+	}
+	c.clients.pools = pools
+	registerMetrics(c)
+	c.stop = stop
+}
+
+// SetInformers wires the caches and starts the provider's own loops. The informers of the factory are started by
+// the cloud-controller-manager afterwards.
+func (c *Cloud) SetInformers(factory informers.SharedInformerFactory) {
+	c.start(wait.ContextForChannel(c.stop), factory, client.NewIPAddressPoolInformer(c.clients.pools, c.options.Namespace, 0))
+}
+
+func (c *Cloud) start(ctx context.Context, factory informers.SharedInformerFactory, pools cache.SharedIndexInformer) {
+	c.services = newServices(factory.Core().V1().Services(), c.options.LoadBalancerClass, !c.options.HideClassless, c)
+	c.caches = caches{
+		nodes:      factory.Core().V1().Nodes(),
+		namespaces: factory.Core().V1().Namespaces(),
+		pools:      pools,
+		leases:     newLeaseInformer(c.clients.kube, c.options.Namespace),
+	}
+	slim(c.services.ServiceInformer.Informer(), c.caches.nodes.Informer(), c.caches.namespaces.Informer())
+	c.watchPools()
+	c.watchNamespaces()
+	c.watchLeases()
+
+	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
+	c.recorder = newRecorder(broadcaster, c.clients.events)
+
+	c.running.Go(func() { c.caches.pools.Run(ctx.Done()) })
+	c.running.Go(func() { c.caches.leases.Run(ctx.Done()) })
+	c.running.Go(func() {
+		defer broadcaster.Shutdown()
+		c.run(ctx)
+	})
+}
+
+// run seeds the allocator and keeps everything up to date until ctx is done.
+func (c *Cloud) run(ctx context.Context) {
+	logger := klog.FromContext(ctx)
+	if !cache.WaitForCacheSync(ctx.Done(), c.services.ServiceInformer.Informer().HasSynced, c.caches.namespaces.Informer().HasSynced,
+		c.caches.nodes.Informer().HasSynced, c.caches.pools.HasSynced, c.caches.leases.HasSynced) {
+		return
+	}
+	c.readPools(logger)
+	c.seed(logger)
+	defer c.seeded.Store(false) // what is still in the queue is for the next leader
+
+	var loops sync.WaitGroup
+	loops.Go(func() { c.poolsChanged.each(ctx, 0, func() { c.readPools(logger); c.settle(true) }) })
+	loops.Go(func() { c.addressFreed.each(ctx, 0, func() { c.settle(false) }) })
+	loops.Go(func() { c.statusChanged.each(ctx, poolStatusPeriod, func() { c.writePoolStatus(ctx) }) })
+	loops.Go(func() { c.leasesChanged.each(ctx, leaseSweepPeriod, func() { c.sweepLeases(ctx) }) })
+	loops.Go(func() {
+		wait.UntilWithContext(ctx, func(context.Context) { c.leasesChanged.set() }, leaseSweepInterval)
+	})
+	loops.Go(func() { wait.UntilWithContext(ctx, c.ensureMemberlistSecret, secretCheckInterval) })
+	loops.Wait()
+}
+
+// Wait returns when all loops have ended.
+func (c *Cloud) Wait() { c.running.Wait() }
+
+func (c *Cloud) ready() bool { return c.seeded.Load() }
+
+// Ready tells whether addresses can be allocated.
+func (c *Cloud) Ready() bool { return c.ready() }
+
+func (c *Cloud) knows(uid types.UID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.allocator.Knows(string(uid))
+}
+
+func (c *Cloud) recorded(svc *v1.Service) *v1.LoadBalancerStatus {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.allocator.Knows(string(svc.UID)) {
+		return nil
+	}
+	return statusOf(c.allocator.Held(string(svc.UID)))
+}
+
+// settle serves those who wait, oldest first, and lets the stock controller write what changed.
+func (c *Cloud) settle(all bool) {
+	type name struct{ namespace, name string }
+	var changed []name
+	c.mu.Lock()
+	for _, id := range c.allocator.Settle(all, c.now()) {
+		if namespace, service, ok := c.allocator.Name(id); ok {
+			changed = append(changed, name{namespace, service})
+		}
+	}
+	c.mu.Unlock()
+	for _, service := range changed {
+		c.services.enqueue(service.namespace, service.name)
+	}
+	if len(changed) > 0 {
+		c.statusChanged.set()
+		c.leasesChanged.set()
+	}
+}
+
+// LoadBalancer is the one interface that this provider implements.
+func (c *Cloud) LoadBalancer() (cloudprovider.LoadBalancer, bool) { return c, true }
+
+// Instances is not implemented: nodes are none of our business.
+func (c *Cloud) Instances() (cloudprovider.Instances, bool) { return nil, false }
+
+// InstancesV2 is not implemented.
+func (c *Cloud) InstancesV2() (cloudprovider.InstancesV2, bool) { return nil, false }
+
+// Zones is not implemented.
+func (c *Cloud) Zones() (cloudprovider.Zones, bool) { return nil, false }
+
+// Clusters is not implemented.
+func (c *Cloud) Clusters() (cloudprovider.Clusters, bool) { return nil, false }
+
+// Routes is not implemented.
+func (c *Cloud) Routes() (cloudprovider.Routes, bool) { return nil, false }
+
+// ProviderName is Name.
+func (c *Cloud) ProviderName() string { return Name }
+
+// HasClusterID is always true: there is no cloud in which clusters could be mistaken for each other.
+func (c *Cloud) HasClusterID() bool { return true }

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package provider is the cloud provider "l2": it lets the stock service controller of k8s.io/cloud-provider allocate
+// addresses with package ipam.
+//
+// It translates and nothing more. What a Service may have is decided in ipam; finalizers, retries and status patches
+// are the stock controller's, which runs unmodified. Between the two stand
+//
+//   - the load balancer (loadbalancer.go): Ensure, Delete, and the events users read;
+//   - the Service informer that the stock controller sees (services.go), the only place that decides which Services
+//     are ours and when one must be looked at again;
+//   - the event sink that the stock controller writes to (stockevents.go), which drops what says nothing new.
+//
+// The record of every allocation is the Services' status.loadBalancer. The allocator is seeded from it before the first
+// Service is served (seed.go), so a restart moves nothing. No annotation is ever written to a Service.
+//
+// Around it, for the leader only: pools and their status (pools.go, poolstatus.go), metrics (metrics.go), Leases of
+// VIPs and nodes that are gone (leases.go), and the Secret that speakers sign with (secret.go).
+package provider

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package provider
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	cloudprovider "k8s.io/cloud-provider"
+	"k8s.io/cloud-provider/api"
+	servicehelpers "k8s.io/cloud-provider/service/helpers"
+	"k8s.io/klog/v2"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/ipam"
+)
+
+// GetLoadBalancer says that one exists as long as the allocator knows the Service. The Service's own status is no
+// witness: the API server wipes it when the type changes.
+func (c *Cloud) GetLoadBalancer(_ context.Context, _ string, svc *v1.Service) (*v1.LoadBalancerStatus, bool, error) {
+	status := c.recorded(svc)
+	return status, status != nil, nil
+}
+
+// GetLoadBalancerName is not used: Services have no name but their own here.
+func (c *Cloud) GetLoadBalancerName(_ context.Context, _ string, svc *v1.Service) string {
+	return svc.Namespace + "/" + svc.Name
+}
+
+// EnsureLoadBalancer allocates what the Service asks for. An error is for those who see no change by it: a Service that
+// loses its address and finds no other has its status cleared, and waits for one without anybody retrying.
+func (c *Cloud) EnsureLoadBalancer(ctx context.Context, _ string, svc *v1.Service, _ []*v1.Node) (*v1.LoadBalancerStatus, error) {
+	if !c.ready() {
+		return nil, api.NewRetryError("addresses in use are still being read", time.Second)
+	}
+	result, err := c.allocate(svc)
+	status := statusOf(result.Addresses)
+	differs := !servicehelpers.LoadBalancerStatusEqual(status, &svc.Status.LoadBalancer)
+	c.report(klog.FromContext(ctx), svc, result, err, differs)
+	if err != nil && !differs {
+		return nil, err
+	}
+	return status, nil
+}
+
+func (c *Cloud) allocate(svc *v1.Service) (ipam.Result, error) {
+	request, err := requestOf(svc, c.namespaceLabels(svc.Namespace))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		return ipam.Result{Addresses: c.allocator.Held(request.ID)}, err
+	}
+	before := c.allocator.Held(request.ID)
+	result, err := c.allocator.Allocate(request, c.now())
+	if !slices.Equal(before, result.Addresses) {
+		c.statusChanged.set()
+		if len(before) > 0 {
+			c.addressFreed.set()
+			c.leasesChanged.set()
+		}
+	}
+	return result, err
+}
+
+// report tells users what an Ensure came to: one log line and one event for a change, nothing for none.
+func (c *Cloud) report(logger klog.Logger, svc *v1.Service, result ipam.Result, err error, differs bool) {
+	recorded := recordedOn(svc)
+	for _, loss := range result.Lost {
+		if slices.Contains(recorded, loss.Addr) {
+			logger.Info("unassigned", "service", klog.KObj(svc), "vip", loss.Addr, "reason", loss.Reason)
+			c.recorder.Eventf(svc, v1.EventTypeNormal, reasonCleared, "%s is not assigned any more: %s", loss.Addr, loss.Reason)
+		}
+	}
+	gained := slices.DeleteFunc(slices.Clone(result.Addresses), func(addr netip.Addr) bool { return slices.Contains(recorded, addr) })
+	if len(gained) > 0 && c.changes.tellAssigned(svc.UID, fmt.Sprint(result.Addresses)) {
+		for _, addr := range gained {
+			pool, _ := c.poolOf(addr)
+			logger.Info("assigned", "service", klog.KObj(svc), "vip", addr, "pool", pool)
+		}
+		c.recorder.Eventf(svc, v1.EventTypeNormal, reasonAllocated, "Assigned IP %q", gained)
+	}
+	if err != nil {
+		if c.changes.tellFailure(svc.UID, err.Error()) {
+			logger.Info("not assigned", "service", klog.KObj(svc), "reason", err.Error())
+			c.recorder.Eventf(svc, v1.EventTypeWarning, reasonFailed, "Failed to allocate IP for %q: %s", svc.Namespace+"/"+svc.Name, err)
+		}
+		return
+	}
+	c.changes.succeeded(svc.UID, differs)
+}
+
+// UpdateLoadBalancer is the speakers' matter. Any other answer, a wrapped one included, would cost an event per Service
+// whenever a node comes or goes.
+func (c *Cloud) UpdateLoadBalancer(context.Context, string, *v1.Service, []*v1.Node) error {
+	return cloudprovider.ImplementedElsewhere
+}
+
+// EnsureLoadBalancerDeleted takes the Service's addresses back.
+func (c *Cloud) EnsureLoadBalancerDeleted(_ context.Context, _ string, svc *v1.Service) error {
+	c.release(svc)
+	return nil
+}
+
+func (c *Cloud) release(svc *v1.Service) {
+	c.mu.Lock()
+	held := c.allocator.Held(string(svc.UID))
+	c.allocator.Release(string(svc.UID), c.now())
+	c.mu.Unlock()
+	c.changes.forget(svc.UID)
+	for _, addr := range held {
+		klog.Background().Info("released", "service", klog.KObj(svc), "vip", addr)
+	}
+	if len(held) > 0 {
+		c.addressFreed.set()
+		c.statusChanged.set()
+		c.leasesChanged.set()
+	}
+}
+
+func (c *Cloud) poolOf(addr netip.Addr) (string, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.allocator.PoolOf(addr)
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package provider
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1"
+	"github.com/cloud-provider-l2/cloud-provider-l2/ipam"
+)
+
+// poolSet is what was wrong with the pools when they were last read, by name.
+type poolSet map[string]problem
+
+// problem keeps a pool, or a part of it, from being used.
+type problem struct {
+	reason  string
+	message string
+}
+
+// watchPools reads all pools again when the spec of one changes: each may decide what another one has.
+func (c *Cloud) watchPools() {
+	c.caches.pools.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: func(any) { c.poolsChanged.set() },
+		UpdateFunc: func(old, current any) {
+			if !apiequality.Semantic.DeepEqual(old.(*v1beta1.IPAddressPool).Spec, current.(*v1beta1.IPAddressPool).Spec) {
+				c.poolsChanged.set()
+			}
+		},
+		DeleteFunc: func(any) { c.poolsChanged.set() },
+	})
+}
+
+// readPools gives the allocator the pools as they are in the cache, oldest first.
+func (c *Cloud) readPools(logger klog.Logger) {
+	var specs []*v1beta1.IPAddressPool
+	for _, obj := range c.caches.pools.GetStore().List() {
+		specs = append(specs, obj.(*v1beta1.IPAddressPool))
+	}
+	slices.SortFunc(specs, func(a, b *v1beta1.IPAddressPool) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+	})
+	var pools []ipam.Pool
+	problems := poolSet{}
+	for _, spec := range specs {
+		pool, invalid := poolOf(spec)
+		pools = append(pools, pool)
+		if len(invalid) > 0 {
+			problems[pool.Name] = problem{reasonInvalid, strings.Join(invalid, "; ")}
+		}
+	}
+	c.mu.Lock()
+	overlaps := c.allocator.SetPools(pools)
+	for _, overlap := range overlaps {
+		problems.add(overlap)
+	}
+	c.pools = problems
+	c.mu.Unlock()
+	logger.V(1).Info("pools read", "pools", len(pools), "problems", len(problems))
+	c.statusChanged.set()
+}
+
+func (p poolSet) add(overlap ipam.Overlap) {
+	message := fmt.Sprintf("%s is not used: the older pool %s has it", overlap.Range, overlap.With)
+	if found, ok := p[overlap.Pool]; ok {
+		p[overlap.Pool] = problem{found.reason, found.message + "; " + message}
+		return
+	}
+	p[overlap.Pool] = problem{reasonOverlap, message}
+}
+
+// poolOf translates a pool. What cannot be understood is left out and said: the rest of the pool goes on, and nobody
+// gets an address because a selector could not be read.
+func poolOf(spec *v1beta1.IPAddressPool) (ipam.Pool, []string) {
+	pool := ipam.Pool{
+		Name:          spec.Name,
+		AutoAssign:    spec.Spec.AutoAssign == nil || *spec.Spec.AutoAssign,
+		AvoidBuggyIPs: spec.Spec.AvoidBuggyIPs,
+	}
+	var invalid []string
+	for _, entry := range spec.Spec.Addresses {
+		r, err := ipam.ParseRange(entry)
+		if err != nil {
+			invalid = append(invalid, err.Error())
+			continue
+		}
+		pool.Ranges = append(pool.Ranges, r)
+	}
+	if allocateTo := spec.Spec.AllocateTo; allocateTo != nil {
+		namespaces, invalidNamespaces := selectorsOf("namespaceSelectors", allocateTo.NamespaceSelectors)
+		services, invalidServices := selectorsOf("serviceSelectors", allocateTo.ServiceSelectors)
+		invalid = append(append(invalid, invalidNamespaces...), invalidServices...)
+		pool.Reservation = &ipam.Reservation{
+			Priority:           int(allocateTo.Priority),
+			Namespaces:         allocateTo.Namespaces,
+			NamespaceSelectors: namespaces,
+			ServiceSelectors:   services,
+		}
+	}
+	return pool, invalid
+}
+
+// selector is a label selector as ipam wants it.
+type selector struct{ labels.Selector }
+
+func (s selector) Matches(set map[string]string) bool { return s.Selector.Matches(labels.Set(set)) }
+
+func selectorsOf(field string, specs []metav1.LabelSelector) (selectors []ipam.Selector, invalid []string) {
+	for i := range specs {
+		parsed, err := metav1.LabelSelectorAsSelector(&specs[i])
+		if err != nil {
+			invalid = append(invalid, fmt.Sprintf("serviceAllocation.%s[%d] matches nothing: %v", field, i, err))
+			parsed = labels.Nothing()
+		}
+		selectors = append(selectors, selector{parsed})
+	}
+	return selectors, invalid
+}

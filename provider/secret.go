@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package provider
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
+)
+
+// The Secret with which speakers sign their heartbeats has MetalLB's name and key.
+const (
+	memberlistSecret    = "memberlist"
+	memberlistSecretKey = "secretkey"
+
+	secretCheckInterval = time.Minute
+)
+
+// ensureMemberlistSecret makes the Secret when it is missing. One that is there is never changed: speakers that read it
+// at different times must read the same. Of two controllers that create it at once, the API server lets one win.
+func (c *Cloud) ensureMemberlistSecret(ctx context.Context) {
+	logger := klog.FromContext(ctx)
+	secrets := c.clients.kube.CoreV1().Secrets(c.options.Namespace)
+	_, err := secrets.Get(ctx, memberlistSecret, metav1.GetOptions{})
+	if err == nil {
+		return
+	}
+	if !apierrors.IsNotFound(err) {
+		logger.Error(err, "Cannot read the Secret that speakers sign with", "secret", klog.KRef(c.options.Namespace, memberlistSecret))
+		return
+	}
+	_, err = secrets.Create(ctx, &v1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: memberlistSecret, Namespace: c.options.Namespace},
+		Data:       map[string][]byte{memberlistSecretKey: newSecretKey()},
+	}, metav1.CreateOptions{})
+	switch {
+	case err == nil:
+		logger.Info("Made the Secret that speakers sign with", "secret", klog.KRef(c.options.Namespace, memberlistSecret))
+	case !apierrors.IsAlreadyExists(err):
+		logger.Error(err, "Cannot make the Secret that speakers sign with", "secret", klog.KRef(c.options.Namespace, memberlistSecret))
+	}
+}
+
+func newSecretKey() []byte {
+	random := make([]byte, 48)
+	rand.Read(random)
+	return []byte(base64.StdEncoding.EncodeToString(random))
+}

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package provider
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	coreinformers "k8s.io/client-go/informers/core/v1"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/tools/cache"
+	servicehelpers "k8s.io/cloud-provider/service/helpers"
+)
+
+// services is the Service informer that the stock service controller is given. It stands before the real one and
+//
+//  1. presents Services of our class as class-less, so that the stock controller serves them;
+//  2. hides Services of other classes wholly, since the stock controller would strip their finalizers, and class-less
+//     ones when we are told not to serve them;
+//  3. reports HasSynced only when the provider is ready, so that no Service is served before the seeding;
+//  4. re-queues a Service at once when something changed that the stock controller does not look at;
+//  5. presents only our own annotations, so that other people's never cause a sync.
+//
+// The stock controller resets spec in its patches and computes them from what it was shown, so nothing of this view
+// ever reaches the API server.
+type services struct {
+	coreinformers.ServiceInformer
+	class          string
+	serveClassless bool
+	owner          serviceOwner
+
+	mu       sync.Mutex
+	handlers []cache.ResourceEventHandler
+	foreign  map[types.UID]struct{} // seen with another class, to be left alone also when their type changes
+}
+
+// serviceOwner is what the view needs to know of the provider.
+type serviceOwner interface {
+	ready() bool
+	knows(uid types.UID) bool
+	// recorded is the status that the Service should have; nil when there is nothing to compare with.
+	recorded(svc *v1.Service) *v1.LoadBalancerStatus
+	release(svc *v1.Service)
+}
+
+func newServices(real coreinformers.ServiceInformer, class string, serveClassless bool, owner serviceOwner) *services {
+	return &services{ServiceInformer: real, class: class, serveClassless: serveClassless, owner: owner, foreign: map[types.UID]struct{}{}}
+}
+
+// enqueue makes the stock controller look at a Service now, whatever back-off it is in.
+func (s *services) enqueue(namespace, name string) {
+	if svc, err := s.ServiceInformer.Lister().Services(namespace).Get(name); err == nil {
+		if shown, ok := s.show(svc); ok {
+			s.each(func(h cache.ResourceEventHandler) { h.OnAdd(shown, false) })
+		}
+	}
+}
+
+func (s *services) each(call func(cache.ResourceEventHandler)) {
+	s.mu.Lock()
+	handlers := slices.Clone(s.handlers)
+	s.mu.Unlock()
+	for _, handler := range handlers {
+		call(handler)
+	}
+}
+
+// ours tells whether a Service wants an address from us.
+func (s *services) ours(svc *v1.Service) bool {
+	return svc.Spec.Type == v1.ServiceTypeLoadBalancer && s.isOurClass(svc.Spec.LoadBalancerClass)
+}
+
+func (s *services) isOurClass(class *string) bool {
+	if class == nil {
+		return s.serveClassless
+	}
+	return s.class != "" && *class == s.class
+}
+
+// show is how the stock controller sees a Service, if it does.
+func (s *services) show(svc *v1.Service) (*v1.Service, bool) {
+	if !s.visible(svc) {
+		return nil, false
+	}
+	shown := *svc
+	shown.Spec.LoadBalancerClass = nil
+	shown.Annotations = onlyOurs(svc.Annotations)
+	return &shown, true
+}
+
+// onlyOurs is nil when nothing is left: to the stock controller, no annotations and an empty map are not the same.
+func onlyOurs(annotations map[string]string) map[string]string {
+	var ours map[string]string
+	for _, key := range ourAnnotations {
+		if value, ok := annotations[key]; ok {
+			if ours == nil {
+				ours = map[string]string{}
+			}
+			ours[key] = value
+		}
+	}
+	return ours
+}
+
+// visible remembers Services of other classes: the API server wipes the class when the type changes, and the finalizer
+// that is then left is for their own controller.
+func (s *services) visible(svc *v1.Service) bool {
+	if svc.Spec.Type == v1.ServiceTypeLoadBalancer {
+		ours := s.isOurClass(svc.Spec.LoadBalancerClass)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if ours {
+			delete(s.foreign, svc.UID)
+		} else {
+			s.foreign[svc.UID] = struct{}{}
+		}
+		return ours
+	}
+	if !servicehelpers.HasLBFinalizer(svc) {
+		return true
+	}
+	s.mu.Lock()
+	_, foreign := s.foreign[svc.UID]
+	s.mu.Unlock()
+	return !foreign && (s.serveClassless || s.owner.knows(svc.UID))
+}
+
+// Informer is the real informer with our handlers and HasSynced.
+func (s *services) Informer() cache.SharedIndexInformer {
+	return &servicesInformer{SharedIndexInformer: s.ServiceInformer.Informer(), services: s}
+}
+
+// Lister lists what the stock controller sees.
+func (s *services) Lister() corelisters.ServiceLister {
+	return &servicesLister{ServiceLister: s.ServiceInformer.Lister(), services: s}
+}
+
+type servicesInformer struct {
+	cache.SharedIndexInformer
+	services *services
+}
+
+func (i *servicesInformer) HasSynced() bool {
+	return i.SharedIndexInformer.HasSynced() && i.services.owner.ready()
+}
+
+func (i *servicesInformer) AddEventHandler(handler cache.ResourceEventHandler) (cache.ResourceEventHandlerRegistration, error) {
+	return i.AddEventHandlerWithResyncPeriod(handler, 0)
+}
+
+// AddEventHandlerWithResyncPeriod ignores the period: the stock controller's resync of every 30 s shows it each Service
+// unchanged, and does nothing.
+func (i *servicesInformer) AddEventHandlerWithResyncPeriod(handler cache.ResourceEventHandler, _ time.Duration) (cache.ResourceEventHandlerRegistration, error) {
+	i.services.mu.Lock()
+	i.services.handlers = append(i.services.handlers, handler)
+	i.services.mu.Unlock()
+	return i.SharedIndexInformer.AddEventHandlerWithResyncPeriod(&servicesHandler{handler: handler, services: i.services}, 0)
+}
+
+// servicesHandler passes on what the stock controller may see.
+type servicesHandler struct {
+	handler  cache.ResourceEventHandler
+	services *services
+}
+
+func (h *servicesHandler) OnAdd(obj any, isInInitialList bool) {
+	if shown, ok := h.services.show(obj.(*v1.Service)); ok {
+		h.handler.OnAdd(shown, isInInitialList)
+	}
+}
+
+func (h *servicesHandler) OnUpdate(oldObj, newObj any) {
+	former, current := oldObj.(*v1.Service), newObj.(*v1.Service)
+	shownFormer, wasVisible := h.services.show(former)
+	shownCurrent, isVisible := h.services.show(current)
+	switch {
+	case wasVisible && isVisible:
+		h.handler.OnUpdate(shownFormer, shownCurrent)
+		if h.services.missed(former, current) {
+			h.handler.OnAdd(shownCurrent, false)
+		}
+	case isVisible:
+		h.handler.OnAdd(shownCurrent, false)
+	case wasVisible:
+		h.handler.OnAdd(shownFormer, false)
+	}
+	if former.UID != current.UID {
+		h.services.forget(former)
+	}
+}
+
+// OnDelete hands back what a Service held that vanished without its finalizer being removed by us: the stock
+// controller does not look at deletions.
+func (h *servicesHandler) OnDelete(obj any) {
+	if tombstone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+		obj = tombstone.Obj
+	}
+	svc, ok := obj.(*v1.Service)
+	if !ok {
+		return
+	}
+	if shown, visible := h.services.show(svc); visible && h.services.owner.knows(svc.UID) {
+		h.handler.OnAdd(shown, false)
+	}
+	h.services.forget(svc)
+}
+
+func (s *services) forget(svc *v1.Service) {
+	s.mu.Lock()
+	delete(s.foreign, svc.UID)
+	s.mu.Unlock()
+	s.owner.release(svc)
+}
+
+// missed tells whether something changed that matters to us and that the stock controller does not look at.
+func (s *services) missed(former, current *v1.Service) bool {
+	if !s.ours(current) {
+		return false
+	}
+	if !maps.Equal(former.Labels, current.Labels) ||
+		!maps.Equal(former.Spec.Selector, current.Spec.Selector) ||
+		!apiequality.Semantic.DeepEqual(former.Spec.IPFamilyPolicy, current.Spec.IPFamilyPolicy) {
+		return true
+	}
+	if servicehelpers.LoadBalancerStatusEqual(&former.Status.LoadBalancer, &current.Status.LoadBalancer) {
+		return false
+	}
+	recorded := s.owner.recorded(current)
+	return recorded != nil && !servicehelpers.LoadBalancerStatusEqual(recorded, &current.Status.LoadBalancer)
+}
+
+type servicesLister struct {
+	corelisters.ServiceLister
+	services *services
+}
+
+func (l *servicesLister) List(selector labels.Selector) ([]*v1.Service, error) {
+	all, err := l.ServiceLister.List(selector)
+	return l.services.showAll(all), err
+}
+
+func (l *servicesLister) Services(namespace string) corelisters.ServiceNamespaceLister {
+	return &namespaceLister{ServiceNamespaceLister: l.ServiceLister.Services(namespace), services: l.services}
+}
+
+type namespaceLister struct {
+	corelisters.ServiceNamespaceLister
+	services *services
+}
+
+func (l *namespaceLister) List(selector labels.Selector) ([]*v1.Service, error) {
+	all, err := l.ServiceNamespaceLister.List(selector)
+	return l.services.showAll(all), err
+}
+
+func (l *namespaceLister) Get(name string) (*v1.Service, error) {
+	svc, err := l.ServiceNamespaceLister.Get(name)
+	if err != nil {
+		return nil, err
+	}
+	shown, ok := l.services.show(svc)
+	if !ok {
+		return nil, apierrors.NewNotFound(v1.Resource("services"), name)
+	}
+	return shown, nil
+}
+
+func (s *services) showAll(all []*v1.Service) []*v1.Service {
+	var visible []*v1.Service
+	for _, svc := range all {
+		if shown, ok := s.show(svc); ok {
+			visible = append(visible, shown)
+		}
+	}
+	return visible
+}
