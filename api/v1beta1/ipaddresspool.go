@@ -34,11 +34,20 @@ type IPAddressPoolSpec struct {
 	// (192.168.1.240-192.168.1.250) or one address. A pool may hold entries of both IP families.
 	//
 	// +required
-	// +listType=atomic
+	// +listType=set
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=100
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=83
+	// +kubebuilder:validation:items:XValidation:rule=`self.matches('::[fF]{4}:[0-9]+[.]') || (self.contains('-') ? self.contains('-') && self.split('-').size() == 2 && isIP(self.split('-')[0].trim()) && isIP(self.split('-')[1].trim()) : self.contains('/') ? isCIDR(self.trim()) : isIP(self.trim()))`,messageExpression=`'"' + self + '" is not a CIDR, a range or an address: write for example 192.168.1.240/28 or 192.168.1.240-192.168.1.250'`
+	// +kubebuilder:validation:items:XValidation:rule=`!self.matches('::[fF]{4}:[0-9]+[.]')`,messageExpression=`'"' + self + '" has an IPv4-mapped IPv6 address: write the IPv4 form, without ::ffff:'`
+	// +kubebuilder:validation:items:XValidation:rule=`!(self.contains('-') && self.split('-').size() == 2 && isIP(self.split('-')[0].trim()) && isIP(self.split('-')[1].trim())) || ip(self.split('-')[0].trim()).family() == ip(self.split('-')[1].trim()).family()`,messageExpression=`'"' + self + '" begins in one IP family and ends in the other: write one range for each family'`
+	// +kubebuilder:validation:items:XValidation:rule=`!(self.contains('-') && self.split('-').size() == 2 && isIP(self.split('-')[0].trim()) && isIP(self.split('-')[1].trim()) && ip(self.split('-')[0].trim()).family() == 4 && ip(self.split('-')[1].trim()).family() == 4) || [[self.split('-')[0].trim().split('.'), self.split('-')[1].trim().split('.')].map(o, int(o[0]) * 16777216 + int(o[1]) * 65536 + int(o[2]) * 256 + int(o[3]))].all(n, n[0] <= n[1])`,messageExpression=`'"' + self + '" ends before it begins: write ' + self.split('-')[1].trim() + '-' + self.split('-')[0].trim()`
+	// +kubebuilder:validation:items:XValidation:rule=`!(!self.contains('-') && self.contains('/') && isCIDR(self.trim())) || cidr(self.trim()) == cidr(self.trim()).masked()`,messageExpression=`'"' + self + '" has host bits set: write ' + self.trim().split('/')[0] + ' for that one address, or begin with the first address of the network for all of the /' + self.trim().split('/')[1]`
+	// +kubebuilder:validation:items:XValidation:rule=`!(!self.contains('-') && self.contains('/') && isCIDR(self.trim())) || !['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/4', '255.255.255.255/32', '::/128', '::1/128', 'fe80::/10', 'ff00::/8'].exists(s, cidr(s).containsIP(cidr(self.trim()).ip()) || cidr(self.trim()).containsCIDR(s))`,messageExpression=`'"' + self + '" contains unspecified, loopback, link-local, multicast or broadcast addresses, which cannot be given to Services: leave them out'`
+	// +kubebuilder:validation:items:XValidation:rule=`!(self.contains('-') && self.split('-').size() == 2 && isIP(self.split('-')[0].trim()) && isIP(self.split('-')[1].trim())) || !['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/4', '255.255.255.255/32', '::/128', '::1/128', 'fe80::/10', 'ff00::/8'].exists(s, cidr(s).containsIP(self.split('-')[0].trim()) || cidr(s).containsIP(self.split('-')[1].trim()))`,messageExpression=`'"' + self + '" contains unspecified, loopback, link-local, multicast or broadcast addresses, which cannot be given to Services: leave them out'`
+	// +kubebuilder:validation:items:XValidation:rule=`!isIP(self.trim()) || !['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/4', '255.255.255.255/32', '::/128', '::1/128', 'fe80::/10', 'ff00::/8'].exists(s, cidr(s).containsIP(self.trim()))`,messageExpression=`'"' + self + '" contains unspecified, loopback, link-local, multicast or broadcast addresses, which cannot be given to Services: leave them out'`
+	// +kubebuilder:validation:items:XValidation:rule=`!(self.contains('-') && self.split('-').size() == 2 && isIP(self.split('-')[0].trim()) && isIP(self.split('-')[1].trim()) && ip(self.split('-')[0].trim()).family() == 4 && ip(self.split('-')[1].trim()).family() == 4) || [[self.split('-')[0].trim().split('.'), self.split('-')[1].trim().split('.')].map(o, int(o[0]) * 16777216 + int(o[1]) * 65536 + int(o[2]) * 256 + int(o[3]))].all(n, ![2130706432, 2851995648, 3758096384].exists(s, n[0] < s && s <= n[1]) || ['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/4', '255.255.255.255/32', '::/128', '::1/128', 'fe80::/10', 'ff00::/8'].exists(s, cidr(s).containsIP(self.split('-')[0].trim()) || cidr(s).containsIP(self.split('-')[1].trim())))`,messageExpression=`'"' + self + '" contains unspecified, loopback, link-local, multicast or broadcast addresses, which cannot be given to Services: leave them out'`
 	Addresses []string `json:"addresses"`
 
 	// autoAssign lets Services that ask for nothing in particular have addresses of this pool. When false, a Service
@@ -69,13 +78,13 @@ type ServiceAllocation struct {
 	// priority orders the pools that fit a Service: the lowest number is tried first, and 0 (or no number) last.
 	//
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="self >= 0",messageExpression="'priority ' + string(self) + ' is negative: use 1 for the pool to try first, 2 for the next, and 0 for last'"
+	// +kubebuilder:validation:Minimum=0
 	Priority int32 `json:"priority,omitempty"`
 
 	// namespaces lists, by name, namespaces whose Services may use the pool.
 	//
 	// +optional
-	// +listType=atomic
+	// +listType=set
 	// +kubebuilder:validation:MaxItems=1000
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=63

@@ -33,7 +33,7 @@ type L2AdvertisementSpec struct {
 	// ipAddressPoolSelectors it is every pool.
 	//
 	// +optional
-	// +listType=atomic
+	// +listType=set
 	// +kubebuilder:validation:MaxItems=1000
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=253
@@ -75,10 +75,10 @@ type L2AdvertisementSpec struct {
 	// of the node.
 	//
 	// +optional
-	// +listType=atomic
+	// +listType=set
 	// +kubebuilder:validation:MaxItems=100
-	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=253
+	// +kubebuilder:validation:items:XValidation:rule=`self.matches('^[^/:[:space:]]{1,15}$') && self != '.' && self != '..'`,messageExpression=`'"' + self + '" cannot be the name of a network interface, which has 1 to 15 characters, no space, slash or colon: write it as ip link shows it, for example eth0'`
 	Interfaces []string `json:"interfaces,omitempty"`
 }
 
@@ -87,7 +87,8 @@ type PreferredNodeSelector struct {
 	// weight is what a matching node gains, 1 to 100.
 	//
 	// +required
-	// +kubebuilder:validation:XValidation:rule="self >= 1 && self <= 100",messageExpression="'weight ' + string(self) + ' is out of bounds: use 1 to 100'"
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
 	Weight int32 `json:"weight"`
 
 	// preference selects nodes by their labels.
