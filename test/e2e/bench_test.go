@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/test/e2e/lab"
+	"github.com/cloud-provider-l2/cloud-provider-l2/test/e2e/load"
+)
+
+// bench is one test's hold on the cluster. What it did is undone when the test ends, last things first.
+type bench struct {
+	*lab.Cluster
+	t    *testing.T
+	ctx  context.Context
+	undo []func(context.Context) error
+}
+
+// begin gives the test its hold on the cluster, for so long. Its end is one cleanup: keep what explains a failure, undo, wait for calm.
+func begin(t *testing.T, limit time.Duration) *bench {
+	t.Helper()
+	ctx, cancel := context.WithTimeoutCause(t.Context(), limit, fmt.Errorf("the test's limit of %v is over", limit))
+	b := &bench{Cluster: shared, t: t, ctx: ctx}
+	t.Cleanup(func() {
+		cancel()
+		if t.Failed() {
+			b.Diagnose(t.Name(), os.Stderr)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+		defer cancel()
+		for _, undo := range slices.Backward(b.undo) {
+			if err := undo(ctx); err != nil {
+				t.Error("cleaning up:", err)
+			}
+		}
+		if err := b.AwaitCalm(ctx); err != nil {
+			t.Error("after the test:", err)
+		}
+	})
+	return b
+}
+
+// later undoes something when the test ends, or before when the returned function is called.
+func (b *bench) later(undo func(context.Context) error) (now func()) {
+	done := false
+	once := func(ctx context.Context) error {
+		if done {
+			return nil
+		}
+		done = true
+		return undo(ctx)
+	}
+	b.undo = append(b.undo, once)
+	return func() {
+		b.t.Helper()
+		b.must(once(b.ctx))
+	}
+}
+
+func (b *bench) must(err error) {
+	b.t.Helper()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// apply applies YAML for as long as the test runs, or until the returned function is called.
+func (b *bench) apply(yaml ...string) (remove func()) {
+	b.t.Helper()
+	all := strings.Join(yaml, "\n---\n")
+	remove = b.later(func(ctx context.Context) error { return b.Delete(ctx, all) })
+	b.must(b.Apply(b.ctx, all))
+	return remove
+}
+
+// address waits for a Service's address.
+func (b *bench) address(service string) netip.Addr {
+	b.t.Helper()
+	addr, err := b.AwaitAddress(b.ctx, namespace, service)
+	b.must(err)
+	return addr
+}
+
+// pending waits for the event that says why a Service has no address, and returns its message.
+func (b *bench) pending(service string) string {
+	b.t.Helper()
+	event, err := b.AwaitEvent(b.ctx, namespace, service, "AllocationFailed", anyEvent)
+	b.must(err)
+	b.must(b.AwaitService(b.ctx, namespace, service, "to have no address", func(s *corev1.Service) error {
+		if addrs := lab.Addresses(s); len(addrs) > 0 {
+			return fmt.Errorf("it has %v", addrs)
+		}
+		return nil
+	}))
+	return event.Message
+}
+
+func anyEvent(corev1.Event) bool { return true }
+
+// holder waits until the VIP's Lease names an accepted node and that node alone answers ARP for it.
+func (b *bench) holder(vip netip.Addr, accept func(string) bool) string {
+	b.t.Helper()
+	node, err := b.AwaitHolder(b.ctx, vip, accept)
+	b.must(err)
+	who, err := b.Answering(b.ctx, vip)
+	b.must(err)
+	if want := []string{node}; !slices.Equal(who, want) {
+		b.t.Fatalf("%s is answered by %v, its Lease names %v", vip, who, want)
+	}
+	return node
+}
+
+// nobody fails the test when somebody answers ARP for an address.
+func (b *bench) nobody(vip netip.Addr) {
+	b.t.Helper()
+	who, err := b.Answering(b.ctx, vip)
+	b.must(err)
+	if len(who) != 0 {
+		b.t.Errorf("%s is answered by %v, want nobody", vip, who)
+	}
+}
+
+// announced is a Service that is up: its VIP, who holds it, and backends that are not on that node.
+type announced struct {
+	lab.Backend
+	vip    netip.Addr
+	holder string
+}
+
+func (a announced) url() string { return "http://" + a.vip.String() + "/" }
+
+// announce brings up a Service with backends that keep off its holder, and checks that the client is served.
+func (b *bench) announce(name string) announced {
+	b.t.Helper()
+	a := announced{Backend: lab.Backend{Namespace: namespace, Name: name, Replicas: 2, Delay: 2}}
+	b.apply(pool(name, "192.168.1.240-192.168.1.249"), advertisement(name, name), a.YAML())
+	a.vip = b.address(name)
+	a.holder = b.holder(a.vip, lab.Anybody)
+	b.must(b.KeepOff(b.ctx, a.Backend, a.holder))
+	if now := b.holder(a.vip, lab.Anybody); now != a.holder {
+		b.t.Fatalf("%s went from %s to %s when its backends moved", a.vip, a.holder, now)
+	}
+	_, err := b.Get(b.ctx, a.url())
+	b.must(err)
+	return a
+}
+
+// under loads the Service while something is done to the cluster, and for so many requests in all and at least five seconds of
+// successes after it.
+func (b *bench) under(a announced, requests int, do func()) load.Report {
+	b.t.Helper()
+	l, err := b.StartLoad(b.ctx, strings.ReplaceAll(b.t.Name(), "/", "-"), a.url())
+	b.must(err)
+	stopped := false
+	defer func() {
+		if !stopped {
+			_, _ = l.Stop()
+		}
+	}()
+	do()
+	b.must(l.AwaitSuccesses(b.ctx, 5*lab.Rate))
+	b.must(l.AwaitTotal(b.ctx, requests))
+	stopped = true
+	report, err := l.Stop()
+	b.must(err)
+	b.t.Logf("%d new connections, %d failed %v; longest gap %v; p50 %v, p99 %v; measured within %v\n    %s", report.Requests, report.Failures, report.Errors,
+		round(report.Gap.Length), round(report.P50), round(report.P99), round(report.Late), report.Strip(150))
+	return report
+}
+
+func round(d time.Duration) time.Duration { return d.Round(100 * time.Microsecond) }
