@@ -15,6 +15,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/test/e2e/lab"
 	"github.com/cloud-provider-l2/cloud-provider-l2/test/e2e/load"
@@ -96,18 +97,26 @@ func (b *bench) address(service string) netip.Addr {
 // pending waits for the event that says why a Service has no address, and returns its message.
 func (b *bench) pending(service string) string {
 	b.t.Helper()
-	event, err := b.AwaitEvent(b.ctx, namespace, service, "AllocationFailed", anyEvent)
-	b.must(err)
+	message := b.event(service, "AllocationFailed")
 	b.must(b.AwaitService(b.ctx, namespace, service, "to have no address", func(s *corev1.Service) error {
 		if addrs := lab.Addresses(s); len(addrs) > 0 {
 			return fmt.Errorf("it has %v", addrs)
 		}
 		return nil
 	}))
-	return event.Message
+	return message
 }
 
-func anyEvent(corev1.Event) bool { return true }
+// event waits for an event on a Service and returns its message. Events outlive their objects: those of an earlier Service of that
+// name do not count.
+func (b *bench) event(service, reason string) string {
+	b.t.Helper()
+	s, err := b.API.CoreV1().Services(namespace).Get(b.ctx, service, metav1.GetOptions{})
+	b.must(err)
+	event, err := b.AwaitEvent(b.ctx, namespace, service, reason, func(e corev1.Event) bool { return e.InvolvedObject.UID == s.UID })
+	b.must(err)
+	return event.Message
+}
 
 // holder waits until the VIP's Lease names an accepted node and that node alone answers ARP for it.
 func (b *bench) holder(vip netip.Addr, accept func(string) bool) string {
@@ -159,7 +168,7 @@ func (b *bench) announce(name string) announced {
 
 // under loads the Service while something is done to the cluster, and for so many requests in all and at least five seconds of
 // successes after it.
-func (b *bench) under(a announced, requests int, do func()) load.Report {
+func (b *bench) under(a announced, requests int, do func(*lab.Load)) load.Report {
 	b.t.Helper()
 	l, err := b.StartLoad(b.ctx, strings.ReplaceAll(b.t.Name(), "/", "-"), a.url())
 	b.must(err)
@@ -169,7 +178,7 @@ func (b *bench) under(a announced, requests int, do func()) load.Report {
 			_, _ = l.Stop()
 		}
 	}()
-	do()
+	do(l)
 	b.must(l.AwaitSuccesses(b.ctx, 5*lab.Rate))
 	b.must(l.AwaitTotal(b.ctx, requests))
 	stopped = true

@@ -131,6 +131,19 @@ func (c *Cluster) AwaitHolder(ctx context.Context, vip netip.Addr, accept func(n
 	return holder, err
 }
 
+// AwaitNoLease waits until nobody holds a VIP any more, by the record.
+func (c *Cluster) AwaitNoLease(ctx context.Context, vip netip.Addr) error {
+	v := view[*coordinationv1.Lease]{c.API.CoordinationV1().RESTClient(), "leases", Namespace, names.VIPLease(vip), &coordinationv1.Lease{}}
+	return await(ctx, v, fmt.Sprintf("the Lease of %s to go", vip), func(all []*coordinationv1.Lease) error {
+		for _, l := range all {
+			if id := l.Spec.HolderIdentity; id != nil && *id != "" {
+				return fmt.Errorf("it names %s", *id)
+			}
+		}
+		return nil
+	})
+}
+
 // Anybody accepts every holder.
 func Anybody(string) bool { return true }
 

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/test/e2e/lab"
+)
+
+// The ARP census, the Lease and the client's own neighbour table agree on one node.
+func TestVIPIsAnsweredByItsHolderAlone(t *testing.T) {
+	b := begin(t, 2*time.Minute)
+	a := b.announce("alone")
+	page, err := b.Get(b.ctx, a.url())
+	b.must(err)
+	if !strings.Contains(page, "nginx") {
+		t.Errorf("the page over the VIP is %q", page)
+	}
+	who, err := b.Neighbour(b.ctx, a.vip)
+	b.must(err)
+	if who != a.holder {
+		t.Errorf("the client's neighbour table holds %q for %s, the Lease names %s", who, a.vip, a.holder)
+	}
+	leases, err := b.Kubectl(b.ctx, "get", "leases", "-n", lab.Namespace)
+	b.must(err)
+	if !slices.ContainsFunc(strings.Split(leases, "\n"), func(line string) bool {
+		f := strings.Fields(line)
+		return len(f) > 1 && f[0] == "vip-"+a.vip.String() && f[1] == a.holder
+	}) {
+		t.Errorf("kubectl get leases does not say that %s holds %s:\n%s", a.holder, a.vip, leases)
+	}
+	if message := b.event(a.Name, "nodeAssigned"); !strings.Contains(message, a.holder) {
+		t.Errorf("event nodeAssigned says %q, want it to name %s", message, a.holder)
+	}
+}
+
+func TestDeletedServiceIsNoLongerAnswered(t *testing.T) {
+	b := begin(t, 2*time.Minute)
+	web := lab.Backend{Namespace: namespace, Name: "goes", Replicas: 1}
+	b.apply(pool("goes", "192.168.1.240-192.168.1.249"), advertisement("goes", "goes"))
+	remove := b.apply(web.YAML())
+	vip := b.address("goes")
+	b.holder(vip, lab.Anybody)
+	remove()
+	b.must(b.AwaitNoLease(b.ctx, vip))
+	b.nobody(vip)
+}
+
+// The advertised Service is the proof that the speakers have looked.
+func TestWithoutAdvertisementNobodyAnswers(t *testing.T) {
+	b := begin(t, 2*time.Minute)
+	b.apply(pool("silent", "192.168.1.230/32"), pool("loud", "192.168.1.231/32"), advertisement("loud", "loud"))
+	silent := lab.Backend{Namespace: namespace, Name: "silent", Replicas: 1, Annotations: map[string]string{"metallb.io/address-pool": "e2e-silent"}}
+	loud := lab.Backend{Namespace: namespace, Name: "loud", Replicas: 1, Annotations: map[string]string{"metallb.io/address-pool": "e2e-loud"}}
+	b.apply(silent.YAML(), loud.YAML())
+	vip := b.address("silent")
+	b.holder(b.address("loud"), lab.Anybody)
+	b.nobody(vip)
+	b.apply(advertisement("silent", "silent"))
+	b.holder(vip, lab.Anybody)
+}
+
+func TestNodeSelectorsSayWhoMayHold(t *testing.T) {
+	b := begin(t, 2*time.Minute)
+	web := lab.Backend{Namespace: namespace, Name: "selected", Replicas: 1}
+	b.apply(pool("selected", "192.168.1.240-192.168.1.249"), web.YAML())
+	b.apply(advertisementWith("selected", `
+nodeSelectors:
+  - matchExpressions: [{key: topology.kubernetes.io/zone, operator: In, values: [zone-b]}]`, "selected"))
+	vip := b.address("selected")
+	b.holder(vip, func(node string) bool { return node == "node-2" })
+
+	b.must(b.Apply(b.ctx, advertisementWith("selected", `
+nodeSelectors:
+  - matchLabels: {node-role.kubernetes.io/edge: "true"}`, "selected")))
+	b.holder(vip, func(node string) bool { return node == "node-1" })
+}
+
+func TestInterfacesThatDoNotExistAreLeftOut(t *testing.T) {
+	b := begin(t, 2*time.Minute)
+	web := lab.Backend{Namespace: namespace, Name: "wired", Replicas: 1}
+	b.apply(pool("wired", "192.168.1.240-192.168.1.249"), web.YAML())
+	b.apply(advertisementWith("wired", "interfaces: [eth0, bond0]", "wired"))
+	b.holder(b.address("wired"), lab.Anybody)
+}
