@@ -95,8 +95,12 @@ func (j *Judge) silence() time.Duration {
 // Sessions brings the records: the present epoch of every node that has a session. An epoch that was named and no longer
 // is has ended for good.
 func (j *Judge) Sessions(epochs map[string]string) {
+	first := !j.recorded
 	j.recorded = true
 	for _, n := range j.nodes {
+		if first {
+			n.stretches = nil // it may have been a recording that was heard
+		}
 		if n.session != epochs[n.name] {
 			j.endSession(n)
 		}

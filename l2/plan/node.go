@@ -65,6 +65,9 @@ func excluded(object *corev1.Node, speaks, ignoreLabel bool) Reason {
 
 // reach says how the node can announce an address when only the named interfaces are allowed; nil allows all.
 func (n *node) reach(addr netip.Addr, allowed []string) (interfaces []string, inSubnet bool, reason Reason) {
+	if allowed != nil && len(allowed) == 0 { // the Services on the address have no interface in common
+		return nil, false, NoSuchInterface
+	}
 	if n.speaker.Interfaces == nil {
 		return allowed, true, Eligible
 	}
