@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The l2-speaker runs on every node. It elects, through Leases, which node answers ARP and NDP for which VIP, and answers
+// for those of its own node.
+package main
+
+import (
+	"os"
+
+	"k8s.io/component-base/cli"
+	_ "k8s.io/component-base/logs/json/register"
+	_ "k8s.io/component-base/metrics/prometheus/clientgo"
+	_ "k8s.io/component-base/metrics/prometheus/version"
+)
+
+func main() {
+	os.Exit(cli.Run(newCommand()))
+}

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package election
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Timing holds the periods that the rules are made of. Each is a duration on this speaker's own clock.
+type Timing struct {
+	// Period of heartbeats and of the decision loop.
+	Period time.Duration
+	// SilencePeriods without a heartbeat after which an epoch counts as silent (E4 b).
+	SilencePeriods float64
+	// SessionDuration, RenewDeadline and RetryPeriod of the session Lease (E1).
+	SessionDuration, RenewDeadline, RetryPeriod time.Duration
+	// Stagger between candidates for a VIP that nobody holds (E10).
+	Stagger time.Duration
+	// SuccessorWait before a holder names the next successor (E8).
+	SuccessorWait time.Duration
+	// ReadWait for the API server's word on who holds a VIP, when another speaker was heard to announce it (E7).
+	ReadWait time.Duration
+	// FenceBackoff before a speaker that was fenced takes VIPs again; it doubles with each fence up to
+	// FenceBackoffMax and starts over after as long a calm (E10).
+	FenceBackoff, FenceBackoffMax time.Duration
+}
+
+// DefaultTiming is the timing of `--failover=default`.
+func DefaultTiming() Timing {
+	return Timing{
+		Period:          100 * time.Millisecond,
+		SilencePeriods:  5.5,
+		SessionDuration: 4 * time.Second,
+		RenewDeadline:   2500 * time.Millisecond,
+		RetryPeriod:     time.Second,
+		Stagger:         150 * time.Millisecond,
+		SuccessorWait:   time.Second,
+		ReadWait:        300 * time.Millisecond,
+		FenceBackoff:    2 * time.Second,
+		FenceBackoffMax: 2 * time.Minute,
+	}
+}
+
+// FastTiming is the timing of `--failover=fast`: silence is found in half the time, and false moves are likelier.
+func FastTiming() Timing {
+	timing := DefaultTiming()
+	timing.Period = 50 * time.Millisecond
+	return timing
+}
+
+// silence is how long an epoch must be silent before it may be fenced for it.
+func (t Timing) silence() time.Duration {
+	return time.Duration(t.SilencePeriods * float64(t.Period))
+}
+
+// Intervals of the announcer's side of the rules.
+const (
+	// probeHeld is how often a speaker without the API server asks who else answers for its VIPs (E7).
+	probeHeld = 5 * time.Second
+	// probeHandOver is how often a holder asks for its successor's answer (E8).
+	probeHandOver = 500 * time.Millisecond
+	// probeYielded is how often a speaker that yielded asks whether anybody answers (E7).
+	probeYielded = 500 * time.Millisecond
+	// silentVIP is how long nobody must answer before one that yielded answers again, and rankWait what each rank adds.
+	silentVIP = time.Second
+	rankWait  = 250 * time.Millisecond
+	// defendEvery bounds announcements against a stranger (RFC 5227 section 2.4, DEFEND_INTERVAL).
+	defendEvery = 10 * time.Second
+	// gatewaySilence after which a gateway that answered before counts as silent (E9).
+	gatewaySilence = 500 * time.Millisecond
+	// watchLag is how long after a successor's announcement the watch may take to show that it holds the VIP.
+	watchLag = 100 * time.Millisecond
+	// claimRetry after a claim that the API server refused.
+	claimRetry = 100 * time.Millisecond
+)
+
+// Claim asks for a VIP that nobody holds, or whose holder asks this speaker to take it.
+type Claim struct {
+	VIP netip.Addr
+	// Base is the record the claim was decided on; nothing but that version is replaced. Its Object is nil when the VIP
+	// has no Lease yet.
+	Base   Lease
+	Reason string
+}
+
+// Naming asks Successor to take a VIP that this speaker holds; an empty Successor takes the request back.
+type Naming struct {
+	VIP       netip.Addr
+	Base      Lease
+	Successor string
+	Reason    string
+}
+
+// Fence ends another speaker's session.
+type Fence struct {
+	Session Session
+	Reason  string
+}
+
+// Change is a change of what this speaker answers for, for logs and events.
+type Change struct {
+	VIP      netip.Addr
+	Announce bool
+	Reason   string
+}
+
+// Actions is what a step decided. Writes named in it are made beside the loop; their outcome comes back through the
+// records and through ClaimEnded and ReadEnded.
+type Actions struct {
+	Changes    []Change
+	Claims     []Claim
+	Fences     []Fence
+	Namings    []Naming
+	Releases   []Lease
+	Reannounce []netip.Addr
+	Probes     []netip.Addr
+	Reads      []netip.Addr
+	Conflicts  []Sighting
+	// AskGateway is set when the gateway should be asked for now.
+	AskGateway bool
+}
+
+// Core decides for one speaker. It is not safe for concurrent use.
+type Core struct {
+	node     string
+	timing   Timing
+	withdraw bool // --on-api-loss=withdraw
+
+	started  time.Time
+	lastStep time.Time
+	// steadySince: since when, without a break, this speaker's own conditions for fencing have held (E4).
+	steadySince time.Time
+	// renewedSince: since when, without a break, its own session was freshly renewed.
+	renewedSince time.Time
+	takesFrom    time.Time
+	isolated     bool
+	askedGateway time.Time
+	fencing      map[Epoch]time.Time
+	returns      []time.Time
+	heard        map[string]bool // epochs that were not silent at the last step
+	gatewayKnown bool
+	linkDown     bool
+	vips         map[netip.Addr]*vip
+}
+
+// NewCore returns the decision core of a speaker that starts now. With withdrawOnAPILoss it stops answering when its
+// session can no longer be valid, instead of answering until it hears a successor (E6).
+func NewCore(node string, timing Timing, withdrawOnAPILoss bool) *Core {
+	return &Core{
+		node:     node,
+		timing:   timing,
+		withdraw: withdrawOnAPILoss,
+		fencing:  map[Epoch]time.Time{},
+		heard:    map[string]bool{},
+		vips:     map[netip.Addr]*vip{},
+	}
+}
+
+// Answering says whether this speaker answers for a VIP.
+func (c *Core) Answering(address netip.Addr) bool {
+	vip := c.vips[address]
+	return vip != nil && vip.answering
+}
+
+// AnsweringFor lists the VIPs that this speaker answers for, in order.
+func (c *Core) AnsweringFor() []netip.Addr {
+	var list []netip.Addr
+	for address, vip := range c.vips {
+		if vip.answering {
+			list = append(list, address)
+		}
+	}
+	slices.SortFunc(list, netip.Addr.Compare)
+	return list
+}
+
+// HoldOff keeps the speaker from taking VIPs until a time: a fenced one waits out its back-off (E10).
+func (c *Core) HoldOff(until time.Time) { c.takesFrom = until }
+
+// Step decides. Now must not go backwards from one step to the next.
+func (c *Core) Step(v *View) Actions {
+	var out Actions
+	if c.started.IsZero() {
+		c.started, c.renewedSince, c.steadySince = v.Now, v.Now, v.Now
+	}
+	c.judgeMyself(v, &out)
+	for _, sighting := range v.Sightings {
+		c.sight(v, sighting, &out)
+	}
+	c.fence(v, &out)
+	c.noticeReturns(v)
+
+	for address := range v.Targets {
+		c.vip(address)
+	}
+	for address := range v.Leases {
+		c.vip(address)
+	}
+	for _, address := range c.inOrder() {
+		vip := c.vips[address]
+		c.decide(v, vip, &out)
+		if !vip.answering && !vip.claiming && !vip.yielded {
+			_, planned := v.Targets[address]
+			_, recorded := v.Leases[address]
+			if !planned && !recorded {
+				delete(c.vips, address)
+			}
+		}
+	}
+	c.announceReturns(v, &out)
+	c.lastStep = v.Now
+	return out
+}
+
+// inOrder lists the VIPs so that equal views lead to equal decisions.
+func (c *Core) inOrder() []netip.Addr {
+	list := make([]netip.Addr, 0, len(c.vips))
+	for address := range c.vips {
+		list = append(list, address)
+	}
+	slices.SortFunc(list, netip.Addr.Compare)
+	return list
+}
+
+func (c *Core) vip(address netip.Addr) *vip {
+	state := c.vips[address]
+	if state == nil {
+		state = &vip{address: address}
+		c.vips[address] = state
+	}
+	return state
+}
+
+// valid says whether this speaker's own session can still count as its own: nobody else may have taken it for expired.
+func (c *Core) valid(v *View) bool {
+	return v.Epoch != "" && !v.Ack.IsZero() && v.Now.Sub(v.Ack) < c.timing.SessionDuration
+}
+
+// renewed says whether the session was acknowledged so lately that its renewals are not failing.
+func (c *Core) renewed(v *View) bool {
+	return v.Epoch != "" && !v.Ack.IsZero() && v.Now.Sub(v.Ack) < c.timing.RenewDeadline
+}
+
+// mayTake says whether this speaker may take a VIP now (E6, E9, E10).
+func (c *Core) mayTake(v *View) bool {
+	return v.Synced && !v.Leaving && !v.LinkDown && !c.isolated && c.valid(v) &&
+		v.Now.Sub(c.started) >= c.timing.silence() && !v.Now.Before(c.takesFrom)
+}

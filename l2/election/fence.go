@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package election
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// judgeMyself keeps account of the conditions that this speaker itself must meet before it may judge others (E4, E9).
+func (c *Core) judgeMyself(v *View, out *Actions) {
+	stalled := !c.lastStep.IsZero() && v.Now.Sub(c.lastStep) > c.timing.Period*3/2
+	if !c.renewed(v) || stalled {
+		c.renewedSince = v.Now
+	}
+	c.isolated = c.alone(v) && !v.GatewayAnsweredAt.IsZero() && v.Now.Sub(v.GatewayAnsweredAt) > gatewaySilence
+	if !c.renewed(v) || stalled || c.isolated || v.LinkDown {
+		c.steadySince = v.Now
+	}
+
+	every := time.Second
+	if c.alone(v) {
+		every = c.timing.Period
+	}
+	if c.isolated {
+		every = gatewaySilence
+	}
+	if v.Now.Sub(c.askedGateway) >= every {
+		c.askedGateway = v.Now
+		out.AskGateway = true
+	}
+}
+
+// alone says that none of the members heard before has been heard for the time of an isolation (E9).
+func (c *Core) alone(v *View) bool {
+	any := false
+	for node, session := range v.Sessions {
+		if node == c.node || session.Epoch == "" {
+			continue
+		}
+		at, ok := v.Liveness.LastHeard(string(session.Epoch))
+		if !ok {
+			continue
+		}
+		if v.Now.Sub(at) < gatewaySilence {
+			return false
+		}
+		any = true
+	}
+	return any
+}
+
+// fence ends the sessions of speakers that are gone (E4). The peers of a dead speaker take turns, so that one swap
+// mostly suffices.
+func (c *Core) fence(v *View, out *Actions) {
+	for epoch := range c.fencing {
+		if node, _, _ := strings.Cut(string(epoch), "/"); v.Sessions[node].Epoch != epoch {
+			delete(c.fencing, epoch)
+		}
+	}
+	if !v.Synced || v.Leaving || !c.renewed(v) || c.isolated || v.LinkDown {
+		return
+	}
+	for node, session := range v.Sessions {
+		if node == c.node || session.Epoch == "" {
+			continue
+		}
+		since, wait, reason := c.suspect(v, session)
+		if v.Now.Sub(since) < wait+time.Duration(c.turn(v, node))*c.timing.Stagger/3 {
+			continue
+		}
+		if tried, ok := c.fencing[session.Epoch]; ok && v.Now.Sub(tried) < c.timing.SuccessorWait {
+			continue
+		}
+		c.fencing[session.Epoch] = v.Now
+		out.Fences = append(out.Fences, Fence{Session: session, Reason: reason})
+	}
+	slices.SortFunc(out.Fences, func(a, b Fence) int { return strings.Compare(a.Session.Node, b.Session.Node) })
+}
+
+// suspect says since when the conditions for fencing a session have held without a break, and how long they must.
+func (c *Core) suspect(v *View, session Session) (since time.Time, wait time.Duration, reason string) {
+	unchanged := later(session.ChangedAt, c.renewedSince)
+	if v.Now.Sub(unchanged) >= session.Duration {
+		return unchanged, session.Duration, "session not renewed for its whole duration"
+	}
+	heard, everHeard := v.Liveness.LastHeard(string(session.Epoch))
+	witness, witnessed := v.Liveness.WitnessSince(string(session.Epoch), v.Now)
+	if everHeard && witnessed {
+		return later(later(heard, witness), c.steadySince), c.timing.silence(), "heartbeats silent while another member is heard"
+	}
+	return unchanged, session.Duration, ""
+}
+
+// turn is this speaker's place among those who may fence a node.
+func (c *Core) turn(v *View, suspect string) int {
+	place := 0
+	for node, session := range v.Sessions {
+		if node == suspect || node == c.node || session.Epoch == "" {
+			continue
+		}
+		at, ok := v.Liveness.LastHeard(string(session.Epoch))
+		if ok && v.Now.Sub(at) < c.timing.silence() && node < c.node {
+			place++
+		}
+	}
+	return place
+}
+
+// noticeReturns finds members that are heard again, a gateway that answers for the first time and a link that came up:
+// what two sides of a healed network must tell each other is who answers (E9).
+func (c *Core) noticeReturns(v *View) {
+	returned := c.linkDown && !v.LinkDown
+	c.linkDown = v.LinkDown
+	if !c.gatewayKnown && !v.GatewayAnsweredAt.IsZero() {
+		c.gatewayKnown, returned = true, true
+	}
+	for node, session := range v.Sessions {
+		if node == c.node || session.Epoch == "" {
+			continue
+		}
+		epoch := string(session.Epoch)
+		at, ok := v.Liveness.LastHeard(epoch)
+		hears := ok && v.Now.Sub(at) < c.timing.silence()
+		if hears && !c.heard[epoch] {
+			returned = true
+		}
+		if hears {
+			c.heard[epoch] = true
+		} else {
+			delete(c.heard, epoch)
+		}
+	}
+	for epoch := range c.heard {
+		if node, _, _ := strings.Cut(epoch, "/"); string(v.Sessions[node].Epoch) != epoch {
+			delete(c.heard, epoch)
+		}
+	}
+	if returned {
+		c.returns = []time.Time{v.Now, v.Now.Add(100 * time.Millisecond), v.Now.Add(300 * time.Millisecond)}
+	}
+}
+
+// announceReturns makes a speaker with a live session announce its VIPs after a return, and one without ask who else
+// answers for them.
+func (c *Core) announceReturns(v *View, out *Actions) {
+	if len(c.returns) == 0 || v.Now.Before(c.returns[0]) {
+		return
+	}
+	c.returns = c.returns[1:]
+	for _, address := range c.AnsweringFor() {
+		if c.renewed(v) {
+			out.Reannounce = append(out.Reannounce, address)
+		} else {
+			out.Probes = append(out.Probes, address)
+		}
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package election
+
+import (
+	"net/netip"
+	"strconv"
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
+)
+
+var testVIP = netip.MustParseAddr("192.168.1.240")
+
+func sessionObject(node string, epoch Epoch, version int) *coordinationv1.Lease {
+	return &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Name: names.SessionLease(node), ResourceVersion: strconv.Itoa(version)},
+		Spec:       coordinationv1.LeaseSpec{HolderIdentity: ptr.To(string(epoch)), LeaseDurationSeconds: ptr.To[int32](4)},
+	}
+}
+
+func vipObject(node string, epoch Epoch, version int) *coordinationv1.Lease {
+	return &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: names.VIPLease(testVIP), ResourceVersion: strconv.Itoa(version),
+			Annotations: map[string]string{names.AnnotationEpoch: string(epoch)},
+		},
+		Spec: coordinationv1.LeaseSpec{HolderIdentity: ptr.To(node)},
+	}
+}
+
+// E2, E3: who holds a VIP is judged by its holder's session, and only by one that is no older than the Lease.
+func TestE3StandingByTheRecords(t *testing.T) {
+	now := time.Now()
+	for _, test := range []struct {
+		name string
+		do   func(*Records)
+		want standing
+	}{
+		{"no Lease", func(*Records) {}, void},
+		{"held by a live session", func(r *Records) {
+			r.Watched(sessionObject("b", "b/1", 10), now)
+			r.Watched(vipObject("b", "b/1", 11), now)
+		}, theirs},
+		{"held by this speaker", func(r *Records) {
+			r.Watched(sessionObject("a", "a/1", 10), now)
+			r.Watched(vipObject("a", "a/1", 11), now)
+		}, mine},
+		{"held by an earlier epoch of this node", func(r *Records) {
+			r.Watched(sessionObject("a", "a/1", 10), now)
+			r.Watched(vipObject("a", "a/0", 11), now)
+		}, void},
+		{"the session was fenced", func(r *Records) {
+			r.Watched(sessionObject("b", "b/1", 10), now)
+			r.Watched(vipObject("b", "b/1", 11), now)
+			r.Watched(sessionObject("b", "", 12), now)
+		}, void},
+		{"the holder's session was deleted", func(r *Records) {
+			r.Watched(sessionObject("b", "b/1", 10), now)
+			r.Watched(vipObject("b", "b/1", 11), now)
+			r.Deleted(sessionObject("b", "b/1", 12))
+		}, void},
+		{"the Lease was released", func(r *Records) {
+			r.Watched(sessionObject("b", "b/1", 10), now)
+			r.Watched(vipObject("", "", 11), now)
+		}, void},
+		{"an answer names an epoch that the watch has not shown", func(r *Records) {
+			r.Watched(sessionObject("b", "b/1", 10), now)
+			r.Answered(vipObject("b", "b/2", 20), now)
+		}, unsure},
+		{"and the watch catches up", func(r *Records) {
+			r.Watched(sessionObject("b", "b/1", 10), now)
+			r.Answered(vipObject("b", "b/2", 20), now)
+			r.Watched(sessionObject("b", "b/2", 19), now)
+			r.Watched(vipObject("b", "b/2", 20), now)
+		}, theirs},
+		{"or shows that the epoch has ended meanwhile", func(r *Records) {
+			r.Watched(sessionObject("b", "b/1", 10), now)
+			r.Answered(vipObject("b", "b/2", 20), now)
+			r.Watched(sessionObject("b", "", 21), now)
+		}, void},
+		{"a bookmark counts as catching up", func(r *Records) {
+			r.Watched(sessionObject("b", "b/1", 10), now)
+			r.Answered(vipObject("b", "b/0", 20), now)
+			r.Progressed("25")
+		}, void},
+		{"an older version never replaces a newer one", func(r *Records) {
+			r.Answered(sessionObject("b", "b/2", 20), now)
+			r.Watched(sessionObject("b", "b/1", 10), now)
+			r.Watched(vipObject("b", "b/2", 21), now)
+		}, theirs},
+		{"a list takes away what was deleted", func(r *Records) {
+			r.Watched(sessionObject("b", "b/1", 10), now)
+			r.Watched(vipObject("b", "b/1", 11), now)
+			r.Listed([]*coordinationv1.Lease{sessionObject("b", "b/1", 10)}, "30", now)
+		}, void},
+		{"but not what an answer showed since", func(r *Records) {
+			r.Watched(sessionObject("b", "b/1", 10), now)
+			r.Answered(vipObject("b", "b/1", 31), now)
+			r.Listed([]*coordinationv1.Lease{sessionObject("b", "b/1", 10)}, "30", now)
+		}, theirs},
+		{"'not found' takes away what was asked about", func(r *Records) {
+			r.Watched(sessionObject("b", "b/1", 10), now)
+			r.Watched(vipObject("b", "b/1", 11), now)
+			r.Gone(names.SessionLease("b"), "10")
+		}, void},
+		{"but not what has come since", func(r *Records) {
+			r.Watched(sessionObject("b", "b/2", 12), now)
+			r.Watched(vipObject("b", "b/2", 13), now)
+			r.Gone(names.SessionLease("b"), "10")
+		}, theirs},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			records := NewRecords()
+			test.do(records)
+			view := View{Epoch: "a/1", Sessions: records.sessions, Leases: records.leases}
+			if _, got := view.standing("a", testVIP); got != test.want {
+				t.Errorf("standing %d, want %d", got, test.want)
+			}
+		})
+	}
+}
+
+// The interval in which a session may be fenced starts when this speaker saw it change, whatever the record's clock says.
+func TestSessionsAreTimedByTheObserver(t *testing.T) {
+	records, now := NewRecords(), time.Now()
+	object := sessionObject("b", "b/1", 10)
+	object.Spec.RenewTime = ptr.To(metav1.NewMicroTime(now.Add(-time.Hour)))
+	records.Watched(object, now)
+	records.Watched(object, now.Add(time.Second)) // the same version again is no renewal
+	if got := records.sessions["b"]; !got.ChangedAt.Equal(now) || got.Duration != 4*time.Second {
+		t.Errorf("changed at %v with duration %v, want %v and 4s", got.ChangedAt, got.Duration, now)
+	}
+}

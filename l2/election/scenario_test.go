@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package election
+
+import (
+	"testing"
+	"time"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
+)
+
+// atRest is how long a world takes from nothing to calm: sessions, the time of listening, claims and hand-shakes.
+const atRest = 5 * time.Second
+
+// E2: each VIP is answered by the one node that its Lease names, and three VIPs on three nodes are one each.
+func TestE2OneHolderByLease(t *testing.T) {
+	inWorld(t, 3, 3, func(w *world) {
+		w.pass(atRest)
+		w.settled()
+	})
+}
+
+// E1: at rest the only API writes are one renewal per speaker and period, and there is no read.
+func TestE1CostAtRestDoesNotGrowWithVIPs(t *testing.T) {
+	inWorld(t, 3, 50, func(w *world) {
+		w.pass(10 * time.Second)
+		w.settled()
+		writes, reads := w.api.counts()
+		w.pass(60 * time.Second)
+		afterWrites, afterReads := w.api.counts()
+		if got, most := afterWrites-writes, 3*61; got > most {
+			t.Errorf("%d writes in a minute by 3 speakers with 50 VIPs, want at most %d", got, most)
+		}
+		if got := afterReads - reads; got != 0 {
+			t.Errorf("%d reads in a minute at rest, want none", got)
+		}
+	})
+}
+
+// E4 b: a dead node is fenced by its silence on the LAN, long before its session would run out.
+func TestE4CrashIsFencedBySilence(t *testing.T) {
+	inWorld(t, 3, 6, func(w *world) {
+		w.pass(atRest)
+		from := time.Now()
+		victim := w.settled()[w.vip(0)]
+		w.node(victim).crash()
+		w.pass(5 * time.Second)
+		gap, overlap := w.gap(from)
+		if gap > 900*time.Millisecond || overlap > 0 {
+			t.Errorf("gap %v, overlap %v; want at most 0.9 s and none", gap, overlap)
+		}
+		for vip, node := range w.settled() {
+			if node == victim {
+				t.Errorf("%s is still held by %s, which is dead", vip, victim)
+			}
+		}
+	})
+}
+
+// E4 a: with two nodes nobody can bear witness; then the session's own duration decides.
+func TestE4CrashOfOneOfTwoIsFencedByItsSession(t *testing.T) {
+	inWorld(t, 2, 2, func(w *world) {
+		w.pass(atRest)
+		from := time.Now()
+		w.node(w.settled()[w.vip(0)]).crash()
+		w.pass(10 * time.Second)
+		if gap, _ := w.gap(from); gap > 5500*time.Millisecond {
+			t.Errorf("gap %v, want at most 5.5 s", gap)
+		}
+		w.settled()
+	})
+}
+
+// A cut cable: the node cannot know that it was fenced; when the cable is back it must not answer beside its successor.
+func TestE7CutNodeYieldsWhenItsCableIsBack(t *testing.T) {
+	inWorld(t, 3, 3, func(w *world) {
+		w.pass(atRest)
+		from := time.Now()
+		victim := w.settled()[w.vip(0)]
+		w.node(victim).setCut(true)
+		w.pass(20 * time.Second)
+		if gap, overlap := w.gap(from); gap > 900*time.Millisecond || overlap > 0 {
+			t.Errorf("cut: gap %v, overlap %v; want at most 0.9 s and none", gap, overlap)
+		}
+		from = time.Now()
+		w.node(victim).setCut(false)
+		w.pass(10 * time.Second)
+		if gap, overlap := w.gap(from); gap > 0 || overlap > 500*time.Millisecond {
+			t.Errorf("healed: gap %v, overlap %v; want none and at most 0.5 s", gap, overlap)
+		}
+		w.settled()
+	})
+}
+
+// E6: an API outage moves nothing and takes nothing away, also when the API server is back.
+func TestE6OutageOfTheAPIServerMovesNothing(t *testing.T) {
+	inWorld(t, 3, 6, func(w *world) {
+		w.pass(atRest)
+		from := time.Now()
+		before := w.settled()
+		for _, node := range w.all() {
+			node.setAPIAway(true)
+		}
+		w.pass(time.Minute)
+		for _, node := range w.all() {
+			node.setAPIAway(false)
+		}
+		w.pass(10 * time.Second)
+		if gap, overlap := w.gap(from); gap > 0 || overlap > 0 {
+			t.Errorf("gap %v, overlap %v; want none", gap, overlap)
+		}
+		for vip, node := range w.settled() {
+			if before[vip] != node {
+				t.Errorf("%s moved from %s to %s", vip, before[vip], node)
+			}
+		}
+	})
+}
+
+// E6, E4: one node loses the API and keeps its VIPs until it is fenced by its session; then its peers answer, and it hears them.
+func TestE6OneNodeLosesTheAPI(t *testing.T) {
+	inWorld(t, 3, 3, func(w *world) {
+		w.pass(atRest)
+		from := time.Now()
+		victim := w.settled()[w.vip(0)]
+		w.node(victim).setAPIAway(true)
+		w.pass(20 * time.Second)
+		if gap, overlap := w.gap(from); gap > 100*time.Millisecond || overlap > 500*time.Millisecond {
+			t.Errorf("gap %v, overlap %v; want at most 0.1 s and 0.5 s", gap, overlap)
+		}
+		w.node(victim).setAPIAway(false)
+		w.pass(20 * time.Second)
+		w.settled()
+	})
+}
+
+// E8: a speaker that stops hands its VIPs over before it stops answering.
+func TestE8StopIsMakeBeforeBreak(t *testing.T) {
+	inWorld(t, 3, 6, func(w *world) {
+		w.pass(atRest)
+		from := time.Now()
+		victim := w.settled()[w.vip(0)]
+		if err := w.node(victim).leave(); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(from); took > 2*time.Second {
+			t.Errorf("stopping took %v, want at most 2 s", took)
+		}
+		w.pass(2 * time.Second)
+		if gap, overlap := w.gap(from); gap > 0 || overlap > 50*time.Millisecond {
+			t.Errorf("gap %v, overlap %v; want none and at most 50 ms", gap, overlap)
+		}
+		w.settled()
+		if session := w.api.lease(names.SessionLease(victim)); holder(session) != "" {
+			t.Errorf("session of the stopped speaker is still held by %q", holder(session))
+		}
+	})
+}
+
+// E8: so does a node that loses its eligibility; it keeps its session.
+func TestE8CordonIsMakeBeforeBreak(t *testing.T) {
+	inWorld(t, 3, 6, func(w *world) {
+		w.pass(atRest)
+		from := time.Now()
+		victim := w.settled()[w.vip(0)]
+		w.exclude(victim, true)
+		w.pass(3 * time.Second)
+		if gap, overlap := w.gap(from); gap > 0 || overlap > 50*time.Millisecond {
+			t.Errorf("gap %v, overlap %v; want none and at most 50 ms", gap, overlap)
+		}
+		for vip, node := range w.settled() {
+			if node == victim {
+				t.Errorf("%s stayed on %s", vip, victim)
+			}
+		}
+	})
+}
+
+// E8: a VIP that no other node may announce stays until its speaker has stopped.
+func TestE8LastNodeStopsWithoutWaiting(t *testing.T) {
+	inWorld(t, 1, 2, func(w *world) {
+		w.pass(atRest)
+		w.settled()
+		from := time.Now()
+		if err := w.node("node-1").leave(); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(from); took > time.Second {
+			t.Errorf("stopping took %v, want at most 1 s", took)
+		}
+	})
+}
+
+// E1: a speaker that starts ends its predecessor's session: what the dead process held is free at once.
+func TestE1RestartEndsThePredecessorsSession(t *testing.T) {
+	inWorld(t, 1, 2, func(w *world) {
+		w.pass(atRest)
+		w.settled()
+		before := holder(w.api.lease(names.SessionLease("node-1")))
+		w.node("node-1").crash()
+		if got := holder(w.api.lease(names.SessionLease("node-1"))); got != before {
+			t.Fatalf("a crash must not write: session %q became %q", before, got)
+		}
+		from := time.Now()
+		w.node("node-1").restart()
+		w.pass(2 * time.Second)
+		w.settled()
+		if after := holder(w.api.lease(names.SessionLease("node-1"))); after == before || after == "" {
+			t.Errorf("epoch %q before and %q after the restart", before, after)
+		}
+		if gap, _ := w.gap(from); gap > 1500*time.Millisecond {
+			t.Errorf("gap %v after the restart, want at most 1.5 s", gap)
+		}
+	})
+}
+
+// A VIP that no Service uses any more is withdrawn and its Lease given back.
+func TestServiceDeletedReleasesTheLease(t *testing.T) {
+	inWorld(t, 3, 2, func(w *world) {
+		w.pass(atRest)
+		w.settled()
+		gone := w.vip(1)
+		w.mu.Lock()
+		delete(w.vips, gone)
+		w.mu.Unlock()
+		for _, node := range w.all() {
+			node.speaker.SetPlan(w.plan())
+		}
+		w.pass(time.Second)
+		if lease := w.api.lease(names.VIPLease(gone)); holder(lease) != "" {
+			t.Errorf("Lease still held by %q", holder(lease))
+		}
+		for _, node := range w.all() {
+			if node.answering[gone] {
+				t.Errorf("%s still answers for %s", node.name, gone)
+			}
+		}
+	})
+}

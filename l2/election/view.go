@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package election
+
+import (
+	"net/netip"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+)
+
+// Epoch is the holderIdentity of a session Lease: `<node>/<random>`. It ends only by a write (E4).
+type Epoch string
+
+// Session is what the record of a speaker's session says.
+type Session struct {
+	Node string
+	// Epoch is empty when the session has ended.
+	Epoch Epoch
+	// Duration after which an unchanged session may be fenced without any other sign (E4 a).
+	Duration time.Duration
+	// ChangedAt is when this speaker last saw the record change, by its own clock.
+	ChangedAt time.Time
+	// Object is the record itself; a swap is made against exactly this version.
+	Object *coordinationv1.Lease
+}
+
+// Lease is what the record of a VIP says.
+type Lease struct {
+	VIP netip.Addr
+	// Holder is the node's name, or empty.
+	Holder string
+	// Epoch under which Holder took the VIP.
+	Epoch Epoch
+	// Successor is the node that Holder asks to take over, or empty (E8).
+	Successor string
+	// Ahead is set when this version came from an answer of the API server that the watch has not caught up
+	// with: sessions in the same view may be older than it (E3).
+	Ahead bool
+	// Object is the record itself; a swap is made against exactly this version.
+	Object *coordinationv1.Lease
+}
+
+// Target is what the plan says of a VIP.
+type Target struct {
+	// Candidates are the eligible live nodes in the order in which they stand (E10).
+	Candidates []string
+	// Interfaces on which this node may announce the VIP; nil means all.
+	Interfaces []string
+	// Reason says why this node is not among the candidates; empty when it is.
+	Reason string
+}
+
+// Sighting is an announcement of, or an answer for, a VIP by another host.
+type Sighting struct {
+	VIP netip.Addr
+	// Node is the speaker whose hardware address it came from; empty for a stranger.
+	Node string
+	// MAC and Interface say where it was seen.
+	MAC, Interface string
+}
+
+// Liveness is what heartbeats tell (E11); membership.Judge is the real one.
+type Liveness interface {
+	// LastHeard is when an epoch was last heard, by this speaker or as others report it.
+	LastHeard(epoch string) (at time.Time, ok bool)
+	// WitnessSince is the time since when, without a break, some member other than the given one was heard.
+	WitnessSince(except string, now time.Time) (since time.Time, ok bool)
+}
+
+// View is what a speaker sees at one moment. Maps in it belong to the caller and are only read.
+type View struct {
+	Now time.Time
+	// Epoch of this speaker's own session, and when the last acknowledged renewal of it was sent.
+	Epoch Epoch
+	Ack   time.Time
+	// Sessions by node, Leases by VIP: the records.
+	Sessions map[string]Session
+	Leases   map[netip.Addr]Lease
+	// Targets are the VIPs of the plan.
+	Targets map[netip.Addr]Target
+	// Liveness of the other speakers.
+	Liveness Liveness
+	// GatewayAnsweredAt is when the default gateway last answered on the LAN; zero when it never did.
+	GatewayAnsweredAt time.Time
+	// LinkDown is set while this node has no interface to announce on.
+	LinkDown bool
+	// Synced is set once everything this speaker decides by has been listed.
+	Synced bool
+	// Leaving is set when the process has been told to stop.
+	Leaving bool
+	// Sightings since the last step.
+	Sightings []Sighting
+}
+
+// standing is what the records say of who holds a VIP.
+type standing int
+
+const (
+	void   standing = iota // nobody: no Lease, no holder, or an epoch that has ended
+	mine                   // this speaker, in its present epoch
+	theirs                 // another speaker, in its present epoch
+	unsure                 // the view of the session may be older than the Lease (E3): nothing is done
+)
+
+// standing judges a VIP's Lease by its holder's session (E2, E3).
+func (v *View) standing(node string, vip netip.Addr) (Lease, standing) {
+	lease, ok := v.Leases[vip]
+	if !ok || lease.Holder == "" {
+		return lease, void
+	}
+	session := v.Sessions[lease.Holder]
+	switch {
+	case session.Epoch != "" && session.Epoch == lease.Epoch:
+		if lease.Holder != node {
+			return lease, theirs
+		}
+		if lease.Epoch == v.Epoch {
+			return lease, mine
+		}
+		return lease, unsure
+	case lease.Ahead:
+		return lease, unsure
+	}
+	return lease, void
+}

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package election
+
+import (
+	"context"
+	"maps"
+	"net/netip"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
+)
+
+// do runs a request beside the loop, a bounded number at a time.
+func (s *Speaker) do(ctx context.Context, request func(context.Context)) {
+	s.work.Go(func() {
+		select {
+		case s.slots <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		defer func() { <-s.slots }()
+		request(ctx)
+	})
+}
+
+// claim takes a VIP through client-go's elector (E2), which then keeps running until the VIP is lost.
+func (s *Speaker) claim(ctx context.Context, claim Claim) {
+	if cancel, ok := s.electors[claim.VIP]; ok {
+		cancel()
+	}
+	electing, cancel := context.WithCancel(ctx)
+	s.electors[claim.VIP] = cancel
+	lock := &vipLock{
+		client: s.leases, namespace: s.config.Namespace, node: s.config.Node, epoch: s.view.Epoch, claim: claim,
+		written: func(object *coordinationv1.Lease, err error) {
+			if err != nil {
+				cancel()
+				s.refresh(ctx, names.VIPLease(claim.VIP), version(claim.Base.Object))
+			}
+			s.post(func() {
+				if err == nil {
+					s.records.Answered(object, time.Now())
+				}
+				s.core.ClaimEnded(claim.VIP, err == nil, time.Now())
+			})
+			s.log.V(4).Info("Claim", "vip", claim.VIP, "node", s.config.Node, "reason", claim.Reason, "err", err)
+		},
+	}
+	s.work.Go(func() {
+		defer cancel()
+		if err := lock.run(electing); err != nil {
+			s.log.Error(err, "Cannot elect", "vip", claim.VIP)
+		}
+		if !lock.done {
+			s.post(func() { s.core.ClaimEnded(claim.VIP, false, time.Now()) })
+		}
+	})
+}
+
+// fence ends another speaker's session by a compare-and-swap against the record that was judged (E4).
+func (s *Speaker) fence(ctx context.Context, fence Fence) {
+	own := string(s.view.Epoch)
+	s.do(ctx, func(ctx context.Context) {
+		object := fence.Session.Object.DeepCopy()
+		object.Spec.HolderIdentity = ptr.To("")
+		annotate(object, names.AnnotationFencedBy, own)
+		if s.swap(ctx, object) {
+			s.log.Info("Ended the session of another speaker: its VIPs are free", "node", fence.Session.Node, "epoch", fence.Session.Epoch, "reason", fence.Reason)
+		}
+	})
+}
+
+// name writes the successor of a VIP on its Lease (E8).
+func (s *Speaker) name(ctx context.Context, naming Naming) {
+	s.do(ctx, func(ctx context.Context) {
+		object := naming.Base.Object.DeepCopy()
+		annotate(object, names.AnnotationSuccessor, naming.Successor)
+		if s.swap(ctx, object) && naming.Successor != "" {
+			s.log.Info("Hand over VIP: the successor is asked to take it", "vip", naming.VIP, "from", s.config.Node, "to", naming.Successor, "reason", naming.Reason)
+		}
+	})
+}
+
+// release gives back a VIP Lease that this speaker holds.
+func (s *Speaker) release(ctx context.Context, lease Lease) {
+	s.do(ctx, func(ctx context.Context) {
+		object := lease.Object.DeepCopy()
+		object.Spec.HolderIdentity = ptr.To("")
+		annotate(object, names.AnnotationEpoch, "")
+		annotate(object, names.AnnotationSuccessor, "")
+		s.swap(ctx, object)
+	})
+}
+
+// read asks the API server who holds a VIP, within the time that a speaker may go on answering meanwhile (E7).
+func (s *Speaker) read(ctx context.Context, vip netip.Addr) {
+	of, own := version(s.records.leases[vip].Object), version(s.records.sessions[s.config.Node].Object)
+	s.work.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, s.config.Timing.ReadWait)
+		defer cancel()
+		answered := s.get(ctx, names.VIPLease(vip), of) && s.get(ctx, names.SessionLease(s.config.Node), own)
+		s.post(func() { s.core.ReadEnded(vip, answered, time.Now()) })
+	})
+}
+
+// swap writes an object against its UID and version, and says whether the API server took it. A refused or unclear
+// answer is followed by a read (E3).
+func (s *Speaker) swap(ctx context.Context, object *coordinationv1.Lease) bool {
+	bounded, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	answer, err := s.leases.Update(bounded, object, metav1.UpdateOptions{})
+	if err != nil {
+		s.log.V(4).Info("Write refused", "lease", object.Name, "err", err)
+		s.refresh(ctx, object.Name, object.ResourceVersion)
+		return false
+	}
+	s.post(func() { s.records.Answered(answer, time.Now()) })
+	return true
+}
+
+// refresh reads a Lease into the records, which had it in the given version.
+func (s *Speaker) refresh(ctx context.Context, name, version string) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	s.get(ctx, name, version)
+}
+
+// get reads a Lease into the records and says whether the API server answered.
+func (s *Speaker) get(ctx context.Context, name, version string) bool {
+	object, err := s.leases.Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		s.post(func() { s.records.Gone(name, version) })
+	case err != nil:
+		return false
+	default:
+		s.post(func() { s.records.Answered(object, time.Now()) })
+	}
+	return true
+}
+
+func annotate(object *coordinationv1.Lease, key, value string) {
+	object.Annotations = maps.Clone(object.Annotations)
+	if value == "" {
+		delete(object.Annotations, key)
+		return
+	}
+	if object.Annotations == nil {
+		object.Annotations = map[string]string{}
+	}
+	object.Annotations[key] = value
+}
+
+// version of an object, or that of one which never was.
+func version(object *coordinationv1.Lease) string {
+	if object == nil {
+		return "0"
+	}
+	return object.ResourceVersion
+}
