@@ -1,0 +1,101 @@
+# Everything that is done with this repository. Needs Go, make and, for what runs the cluster, root on Debian.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# The tag of the images is the one the manifests name.
+VERSION ?= $(shell sed -n 's/^ *newTag: //p' manifests/kustomization.yaml | head -n 1)
+COMMIT  ?= $(shell git describe --match= --always --abbrev=40 --dirty 2>/dev/null)
+DATE    ?= $(shell git log -1 --format=%cI 2>/dev/null)
+ARCHES  ?= amd64 arm64
+NODES   ?= 3
+
+# A clone by another user, or as root of somebody's clone, must build too.
+export GOFLAGS += -buildvcs=false
+
+.PHONY: help
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: bin/cluster images-native ## show the main job on a real cluster, and take its cluster down after (root)
+	go run ./test/e2e/demo
+
+.PHONY: test
+test: test-unit test-e2e ## run every test (root)
+
+.PHONY: test-unit
+test-unit: c-compiler ## run unit tests, with the race detector
+	go test -race ./...
+	go test -C test/cluster -race ./...
+	go test -C manifests/build ./...
+
+.PHONY: test-e2e
+test-e2e: bin/cluster images-native ## run the end-to-end tests on a real cluster (root)
+	go test -tags e2e ./test/e2e/... -v -timeout 40m -count=1
+
+.PHONY: lint
+lint: ## gofmt and go vet, on all modules
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not gofmt'ed: $$unformatted"; exit 1; fi
+	go vet ./...
+	go vet -tags e2e ./test/e2e/...
+	go vet -C test/cluster ./...
+	go vet -C manifests/build ./...
+
+.PHONY: build
+build: ## compile the programs into bin/
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+version := k8s.io/component-base/version
+LDFLAGS := -s -w -X $(version).gitVersion=$(VERSION) -X $(version).gitCommit=$(COMMIT) -X $(version).buildDate=$(DATE)
+
+.PHONY: images
+images: bin/build ## build container images into out/images, without Docker (ARCHES="amd64 arm64")
+	bin/build images -out out/images -version '$(VERSION)' -commit '$(COMMIT)' -date '$(DATE)' -arches '$(ARCHES)'
+
+.PHONY: images-native
+images-native: ## the same, for this machine's architecture only
+	@$(MAKE) --no-print-directory images ARCHES=$$(go env GOARCH)
+
+.PHONY: generate
+generate: bin/build ## generate deepcopy code and CRDs from api/
+	go tool controller-gen object crd paths=./api/v1beta1 output:crd:dir=manifests/crds
+	bin/build crds manifests/crds/metallb.io_*.yaml
+
+.PHONY: manifests
+manifests: generate ## generate, and render manifests/install.yaml
+	bin/build render manifests > manifests/install.yaml.part
+	mv manifests/install.yaml.part manifests/install.yaml
+
+.PHONY: cluster-up
+cluster-up: bin/cluster ## bring up a test cluster (NODES=3; its name is in L2_CLUSTER) (root)
+	bin/cluster up --nodes $(NODES)
+
+.PHONY: cluster-down
+cluster-down: bin/cluster ## take it down again (root)
+	bin/cluster down
+
+.PHONY: cluster-status
+cluster-status: bin/cluster ## say what of it runs (root)
+	bin/cluster status
+
+# Go knows better than make when these have to be built again.
+.PHONY: bin/cluster
+bin/cluster:
+	@mkdir -p bin
+	go build -C test/cluster -o $(CURDIR)/bin/cluster .
+
+.PHONY: bin/build
+bin/build:
+	@mkdir -p bin
+	go build -C manifests/build -o $(CURDIR)/bin/build .
+
+# The race detector needs a C compiler, which a machine with nothing but Go lacks.
+.PHONY: c-compiler
+c-compiler:
+	@command -v "$$(go env CC)" >/dev/null || { \
+		echo "The race detector needs a C compiler: installing gcc."; \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends gcc libc6-dev >/dev/null; }
