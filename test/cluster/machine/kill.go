@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package machine
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/test/cluster/wire"
+)
+
+// KillAll ends every process of a cluster. It finds them by what the kernel knows: those in the network namespaces
+// of its hosts, and those whose command line names the cluster's folder. The first processes of the machines are
+// among the former, and the kernel ends everything else on a machine with its first process.
+func KillAll(cluster, folder string, patience time.Duration) error {
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		pids, err := processesOf(cluster, folder)
+		if err != nil {
+			return err
+		}
+		if len(pids) == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("processes %v do not end, even when killed", pids)
+		}
+		for _, pid := range pids {
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+				return fmt.Errorf("killing process %d: %w", pid, err)
+			}
+		}
+	}
+}
+
+func processesOf(cluster, folder string) ([]int, error) {
+	namespaces, err := namespaceIDs(cluster)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, fmt.Errorf("listing processes: %w", err)
+	}
+	spared := ancestors()
+	var found []int
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil || spared[pid] {
+			continue
+		}
+		if id, err := os.Readlink(filepath.Join("/proc", entry.Name(), "ns/net")); err == nil && namespaces[id] || runsFrom(pid, folder) {
+			found = append(found, pid)
+		}
+	}
+	return found, nil
+}
+
+// namespaceIDs are the kernel's names, as in net:[4026532000].
+func namespaceIDs(cluster string) (map[string]bool, error) {
+	hosts, err := wire.Namespaces(cluster)
+	if err != nil {
+		return nil, err
+	}
+	ids := map[string]bool{}
+	for _, host := range hosts {
+		var stat syscall.Stat_t
+		if err := syscall.Stat(wire.Path(cluster, host), &stat); err != nil {
+			return nil, fmt.Errorf("looking at the network namespace of %s: %w", host, err)
+		}
+		ids[fmt.Sprintf("net:[%d]", stat.Ino)] = true
+	}
+	own, err := os.Readlink("/proc/1/ns/net")
+	if err != nil {
+		return nil, fmt.Errorf("looking at the computer's own network namespace: %w", err)
+	}
+	delete(ids, own) // a name that is no longer mounted on anything says nothing
+	return ids, nil
+}
+
+// runsFrom says whether a process is a program of the cluster's folder, or a container's shim that serves it. A
+// shell or an editor that has the folder among its arguments is neither.
+func runsFrom(pid int, folder string) bool {
+	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil {
+		return false
+	}
+	arguments := bytes.Split(command, []byte{0})
+	return strings.HasPrefix(string(arguments[0]), folder+"/") ||
+		strings.HasPrefix(filepath.Base(string(arguments[0])), "containerd") && bytes.Contains(command, []byte(folder+"/"))
+}
+
+// ancestors are this process and those it descends from, which are not to be killed wherever they run.
+func ancestors() map[int]bool {
+	spared := map[int]bool{}
+	for pid := os.Getpid(); pid > 0; pid = parent(pid) {
+		spared[pid] = true
+	}
+	return spared
+}
+
+func parent(pid int) int {
+	status, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	defer status.Close()
+	for lines := bufio.NewScanner(status); lines.Scan(); {
+		if value, ok := strings.CutPrefix(lines.Text(), "PPid:"); ok {
+			ppid, err := strconv.Atoi(strings.TrimSpace(value))
+			if err != nil {
+				return 0
+			}
+			return ppid
+		}
+	}
+	return 0
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package preflight
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	cgroupRoot = "/sys/fs/cgroup"
+	ownCgroup  = "cloud-provider-l2" // holds one cgroup a cluster, which holds one a node
+)
+
+// Cgroup is where a node's containers are, as a path in every hierarchy.
+func Cgroup(cluster, node string) string { return "/" + filepath.Join(ownCgroup, cluster, node) }
+
+// AddCgroup makes a node's cgroup. In the unified hierarchy every controller is handed down to it; with one hierarchy
+// a controller, runc makes what is missing.
+func (c Computer) AddCgroup(cluster, node string) error {
+	if !c.CgroupV2 {
+		return nil
+	}
+	folder := cgroupRoot
+	for _, name := range []string{ownCgroup, cluster, node} {
+		if err := handDownControllers(folder); err != nil {
+			return err
+		}
+		folder = filepath.Join(folder, name)
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			return fmt.Errorf("making a cgroup: %w", err)
+		}
+	}
+	return nil
+}
+
+func handDownControllers(folder string) error {
+	available, err := os.ReadFile(filepath.Join(folder, "cgroup.controllers"))
+	if err != nil {
+		return fmt.Errorf("listing the controllers of a cgroup: %w", err)
+	}
+	for _, controller := range strings.Fields(string(available)) {
+		if err := os.WriteFile(filepath.Join(folder, "cgroup.subtree_control"), []byte("+"+controller), 0); err != nil {
+			return fmt.Errorf("handing the controller %s down from cgroup %s: %w", controller, folder, err)
+		}
+	}
+	return nil
+}
+
+// RemoveCgroups removes every cgroup of a cluster whose processes have ended.
+func RemoveCgroups(cluster string) error {
+	hierarchies, err := os.ReadDir(cgroupRoot)
+	if err != nil {
+		return fmt.Errorf("listing the cgroup hierarchies: %w", err)
+	}
+	roots := []string{filepath.Join(cgroupRoot, ownCgroup)} // the unified one
+	for _, hierarchy := range hierarchies {
+		if hierarchy.IsDir() && hierarchy.Name() != ownCgroup {
+			roots = append(roots, filepath.Join(cgroupRoot, hierarchy.Name(), ownCgroup))
+		}
+	}
+	for _, root := range roots {
+		if err := removeTree(filepath.Join(root, cluster)); err != nil {
+			return err
+		}
+		// Fails while another cluster has its own there, as it should.
+		_ = os.Remove(root)
+	}
+	return nil
+}
+
+// removeTree removes cgroups from the leaves up. The kernel takes a moment to let go of one whose last process has
+// just ended.
+func removeTree(root string) error {
+	var folders []string
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err == nil && entry.IsDir() {
+			folders = append(folders, path)
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("listing cgroups: %w", err)
+	}
+	slices.Reverse(folders)
+	deadline := time.Now().Add(5 * time.Second)
+	for _, folder := range folders {
+		for {
+			err := os.Remove(folder)
+			if err == nil || errors.Is(err, fs.ErrNotExist) {
+				break
+			}
+			if time.Now().After(deadline) {
+				return fmt.Errorf("removing a cgroup: %w", err)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wire
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/test/cluster/topology"
+)
+
+// Set names of the switch's filter: the ports whose frames it drops.
+const (
+	isolatedFromLAN = "isolated_from_lan"
+	isolatedFromAPI = "isolated_from_api"
+)
+
+// filter drops every frame from and to the ports of the first set, and those between a port of the second and the
+// control plane's port: whatever they carry, ARP and neighbour discovery included.
+var filter = fmt.Sprintf(`table bridge switch {
+	set %[1]s { type ifname; }
+	set %[2]s { type ifname; }
+	chain forward {
+		type filter hook forward priority 0;
+		iifname @%[1]s drop
+		oifname @%[1]s drop
+		iifname @%[2]s oifname %[3]q drop
+		iifname %[3]q oifname @%[2]s drop
+	}
+}
+`, isolatedFromLAN, isolatedFromAPI, topology.ControlPlane)
+
+func addFilter(cluster string) error {
+	if _, err := nft(cluster, topology.LAN, filter); err != nil {
+		return fmt.Errorf("giving the switch a filter: %w", err)
+	}
+	return nil
+}
+
+// Cut pulls a host's cable: the far side sees its carrier go.
+func Cut(cluster, host string) error {
+	return withPort(cluster, host, func(port *port) error { return port.handle.LinkSetDown(port.link) })
+}
+
+// IsolateFromLAN makes the switch drop a host's frames; the host's carrier stays.
+func IsolateFromLAN(cluster, host string) error {
+	return isolate(cluster, host, isolatedFromLAN)
+}
+
+// IsolateFromAPI makes the switch drop the frames between a host and the control plane.
+func IsolateFromAPI(cluster, host string) error {
+	return isolate(cluster, host, isolatedFromAPI)
+}
+
+func isolate(cluster, host, set string) error {
+	return withPort(cluster, host, func(*port) error {
+		_, err := nft(cluster, topology.LAN, fmt.Sprintf("add element bridge switch %s { %q }\n", set, host))
+		return err
+	})
+}
+
+// Heal mends whatever was done to a host.
+func Heal(cluster, host string) error {
+	return withPort(cluster, host, func(port *port) error {
+		for _, set := range []string{isolatedFromLAN, isolatedFromAPI} {
+			// Deleting what is not there is an error, adding what is there is not.
+			command := fmt.Sprintf("add element bridge switch %[1]s { %[2]q }\ndelete element bridge switch %[1]s { %[2]q }\n", set, host)
+			if _, err := nft(cluster, topology.LAN, command); err != nil {
+				return err
+			}
+		}
+		return port.handle.LinkSetUp(port.link)
+	})
+}
+
+// Condition of a host's cable.
+type Condition string
+
+const (
+	Connected       Condition = "connected"
+	CableCut        Condition = "cable cut"
+	IsolatedFromLAN Condition = "isolated from the LAN"
+	IsolatedFromAPI Condition = "isolated from the API server"
+)
+
+// ConditionOf asks the kernel how a host is connected.
+func ConditionOf(cluster, host string) (Condition, error) {
+	condition := Connected
+	err := withPort(cluster, host, func(port *port) error {
+		if port.link.Attrs().RawFlags&unix.IFF_UP == 0 {
+			condition = CableCut
+			return nil
+		}
+		for set, isolated := range map[string]Condition{isolatedFromAPI: IsolatedFromAPI, isolatedFromLAN: IsolatedFromLAN} {
+			members, err := elements(cluster, set)
+			if err != nil {
+				return err
+			}
+			if slices.Contains(members, host) && condition != IsolatedFromLAN {
+				condition = isolated
+			}
+		}
+		return nil
+	})
+	return condition, err
+}
+
+func elements(cluster, set string) ([]string, error) {
+	output, err := nft(cluster, topology.LAN, "list set bridge switch "+set+"\n", "-j")
+	if err != nil {
+		return nil, err
+	}
+	return parseElements(output)
+}
+
+// parseElements reads the answer of `nft -j list set`.
+func parseElements(output []byte) ([]string, error) {
+	var answer struct {
+		Objects []struct {
+			Set *struct {
+				Elements []string `json:"elem"`
+			} `json:"set"`
+		} `json:"nftables"`
+	}
+	if err := json.Unmarshal(output, &answer); err != nil {
+		return nil, fmt.Errorf("reading what nft lists: %w", err)
+	}
+	for _, object := range answer.Objects {
+		if object.Set != nil {
+			return object.Set.Elements, nil
+		}
+	}
+	return nil, nil
+}
+
+func nft(cluster, host, commands string, flags ...string) ([]byte, error) {
+	var output, complaints bytes.Buffer
+	err := Enter(cluster, host, func() error {
+		command := exec.Command("nft", append(flags, "-f", "-")...)
+		command.Stdin = strings.NewReader(commands)
+		command.Stdout, command.Stderr = &output, &complaints
+		return command.Run()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("nft on %s: %w: %s", host, err, strings.TrimSpace(complaints.String()))
+	}
+	return output.Bytes(), nil
+}
+
+// port is the switch's side of a host's cable.
+type port struct {
+	handle *netlink.Handle
+	link   netlink.Link
+}
+
+func withPort(cluster, host string, f func(*port) error) error {
+	lan, err := handle(cluster, topology.LAN)
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("cluster %q is not up: start it with `cluster up`", cluster)
+	}
+	if err != nil {
+		return err
+	}
+	defer lan.Close()
+	found, err := lan.LinkByName(host)
+	if err != nil || host == bridgeName || host == "lo" {
+		return fmt.Errorf("no host %q is plugged into the LAN of cluster %q: %w", host, cluster, err)
+	}
+	if err := f(&port{handle: lan, link: found}); err != nil {
+		return fmt.Errorf("at the switch's port of %s: %w", host, err)
+	}
+	return nil
+}
