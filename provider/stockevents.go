@@ -7,11 +7,14 @@ import (
 	"sync"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/kubernetes/scheme"
 	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/record"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1"
 )
 
 // Reasons of our own events. They are MetalLB's where the meaning is the same.
@@ -32,9 +35,13 @@ const (
 	stockFailed   = "SyncLoadBalancerFailed"
 )
 
+// newRecorder records events on Services and pools, through a client of their own.
 func newRecorder(broadcaster record.EventBroadcaster, kube kubernetes.Interface) record.EventRecorder {
+	kinds := runtime.NewScheme()
+	utilruntime.Must(v1.AddToScheme(kinds))
+	utilruntime.Must(v1beta1.AddToScheme(kinds))
 	broadcaster.StartRecordingToSink(&corev1.EventSinkImpl{Interface: kube.CoreV1().Events("")})
-	return broadcaster.NewRecorder(scheme.Scheme, v1.EventSource{Component: eventComponent})
+	return broadcaster.NewRecorder(kinds, v1.EventSource{Component: eventComponent})
 }
 
 // changes remembers, for every Service, what users have been told last. The stock controller writes an event for every
