@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
@@ -165,10 +166,15 @@ func (f *eventFilter) PatchWithEventNamespace(event *v1.Event, data []byte) (*v1
 	return f.PatchWithEventNamespaceWithContext(context.Background(), event, data)
 }
 
-// PatchWithEventNamespaceWithContext answers NotFound when the first of a series was dropped; client-go then creates it.
+// PatchWithEventNamespaceWithContext creates the event when the first of its series was dropped.
 func (f *eventFilter) PatchWithEventNamespaceWithContext(ctx context.Context, event *v1.Event, data []byte) (*v1.Event, error) {
 	if !f.changes.news(event) {
 		return event, nil
 	}
-	return f.EventInterface.PatchWithEventNamespaceWithContext(ctx, event, data)
+	written, err := f.EventInterface.PatchWithEventNamespaceWithContext(ctx, event, data)
+	if apierrors.IsNotFound(err) {
+		event.ResourceVersion = ""
+		return f.EventInterface.CreateWithEventNamespaceWithContext(ctx, event)
+	}
+	return written, err
 }
