@@ -82,11 +82,11 @@ func (c *Cluster) Shell(ctx context.Context, dir, line string, limit time.Durati
 
 // shims makes a folder of commands that belong on the client host and run there when typed here.
 func (c *Cluster) shims() (string, error) {
-	keep, err := c.Out("e2e", "shims-"+c.Name, ".")
+	first, err := c.Out("e2e", "shims-"+c.Name, "curl")
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Clean(keep)
+	dir := filepath.Dir(first)
 	for name, command := range map[string]string{"curl": "curl", "arping": c.probe() + " arping", "arp": c.probe() + " arp"} {
 		if name == "curl" {
 			if command, err = exec.LookPath("curl"); err != nil {
