@@ -51,8 +51,10 @@ func (w *world) fault(random *rand.Rand) {
 	nodes := w.all()
 	node := nodes[random.IntN(len(nodes))]
 	switch random.IntN(6) {
-	case 0, 1:
+	case 0:
 		node.setCut(true)
+	case 1:
+		node.setCable(true)
 	case 2:
 		node.setAPIAway(true)
 	case 3:
@@ -77,7 +79,7 @@ func (w *world) mend(random *rand.Rand) {
 		if dead {
 			node.restart()
 		} else {
-			node.setCut(false)
+			node.setCable(false)
 		}
 		w.exclude(node.name, false)
 		w.pass(time.Duration(random.IntN(1000)) * time.Millisecond)

@@ -71,25 +71,38 @@ func TestE4CrashOfOneOfTwoIsFencedByItsSession(t *testing.T) {
 	})
 }
 
-// A cut cable: the node cannot know that it was fenced; when the cable is back it must not answer beside its successor.
-func TestE7CutNodeYieldsWhenItsCableIsBack(t *testing.T) {
-	inWorld(t, 3, 3, func(w *world) {
-		w.pass(atRest)
-		from := time.Now()
-		victim := w.settled()[w.vip(0)]
-		w.node(victim).setCut(true)
-		w.pass(20 * time.Second)
-		if gap, overlap := w.gap(from); gap > 900*time.Millisecond || overlap > 0 {
-			t.Errorf("cut: gap %v, overlap %v; want at most 0.9 s and none", gap, overlap)
-		}
-		from = time.Now()
-		w.node(victim).setCut(false)
-		w.pass(10 * time.Second)
-		if gap, overlap := w.gap(from); gap > 0 || overlap > 500*time.Millisecond {
-			t.Errorf("healed: gap %v, overlap %v; want none and at most 0.5 s", gap, overlap)
-		}
-		w.settled()
-	})
+// A node that is cut off cannot know that it was fenced; when it is back it must not answer beside its successor. Nor must
+// one that saw its cable go, which has stopped answering meanwhile.
+func TestE7NodeYieldsWhenItIsBack(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		cut  func(*node, bool)
+		// overlap that is allowed once it is back
+		overlap time.Duration
+	}{
+		{"frames dropped at the switch", (*node).setCut, 500 * time.Millisecond},
+		{"cable pulled", (*node).setCable, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inWorld(t, 3, 3, func(w *world) {
+				w.pass(atRest)
+				from := time.Now()
+				victim := w.settled()[w.vip(0)]
+				test.cut(w.node(victim), true)
+				w.pass(20 * time.Second)
+				if gap, overlap := w.gap(from); gap > 900*time.Millisecond || overlap > 0 {
+					t.Errorf("cut: gap %v, overlap %v; want at most 0.9 s and none", gap, overlap)
+				}
+				from = time.Now()
+				test.cut(w.node(victim), false)
+				w.pass(10 * time.Second)
+				if gap, overlap := w.gap(from); gap > 0 || overlap > test.overlap {
+					t.Errorf("healed: gap %v, overlap %v; want none and at most %v", gap, overlap, test.overlap)
+				}
+				w.settled()
+			})
+		})
+	}
 }
 
 // E6: an API outage moves nothing and takes nothing away, also when the API server is back.

@@ -252,6 +252,9 @@ func (c *Core) yieldOrReturn(v *View, vip *vip, standing standing, target Target
 	if vip.answering && vip.yielded {
 		c.yield(v, vip, "another speaker announces it, and the API server is away", out)
 	}
+	if vip.yielded && v.LinkDown {
+		vip.quietFrom = v.Now // who cannot hear does not know that it is quiet
+	}
 	switch {
 	case vip.answering && !c.renewed(v):
 		c.probe(v, vip, probeHeld, out)

@@ -136,7 +136,7 @@ func (n *node) start() {
 		n.world.t.Fatal(err)
 	}
 	n.speaker.SetKey(key)
-	n.speaker.SetInterfaces([]LocalInterface{{Name: "eth0", MAC: n.mac()}})
+	n.speaker.SetInterfaces(n.interfaces())
 	n.speaker.SetGateway(gatewayAddress)
 	n.speaker.SetPlan(n.world.plan())
 	go func() { n.ended <- n.speaker.Run(ctx) }()
@@ -196,6 +196,21 @@ func (n *node) leave() error {
 	return err
 }
 
+// setCable pulls a node's cable, or plugs it in: unlike setCut, the node sees its carrier go.
+func (n *node) setCable(pulled bool) {
+	n.setCut(pulled)
+	if pulled {
+		n.speaker.SetInterfaces(nil)
+	} else {
+		n.speaker.SetInterfaces(n.interfaces())
+	}
+}
+
+func (n *node) interfaces() []LocalInterface {
+	return []LocalInterface{{Name: "eth0", MAC: n.mac()}}
+}
+
+// setCut drops a node's frames at the switch, to and from the LAN and the API server.
 func (n *node) setCut(cut bool) {
 	n.mu.Lock()
 	n.cut, n.apiAway = cut, cut
