@@ -19,7 +19,7 @@ help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: bin/cluster images-native ## show the main job on a real cluster, and take its cluster down after (root)
+demo: bin/cluster images-native ## show the main job on a real cluster, which is left running (root)
 	go run ./test/e2e/demo
 
 .PHONY: test
