@@ -34,6 +34,8 @@ type Judge struct {
 	reported map[EpochID]time.Time
 	byID     map[EpochID]*epoch
 	nodes    map[string]*node
+	// inOrder has the same nodes as a slice, which is much faster to go through.
+	inOrder []*node
 	// recorded is set once the records are known.
 	recorded bool
 }
@@ -124,7 +126,7 @@ func (j *Judge) node(name string) *node {
 	n := j.nodes[name]
 	if n == nil {
 		n = &node{name: name}
-		j.nodes[name] = n
+		j.nodes[name], j.inOrder = n, append(j.inOrder, n)
 	}
 	return n
 }
@@ -132,6 +134,7 @@ func (j *Judge) node(name string) *node {
 func (j *Judge) dropIfEmpty(n *node) {
 	if len(n.epochs) == 0 && n.session == "" {
 		delete(j.nodes, n.name)
+		j.inOrder = slices.DeleteFunc(j.inOrder, func(each *node) bool { return each == n })
 	}
 }
 

@@ -38,13 +38,14 @@ func (n *node) witness(now time.Time, window, horizon time.Duration) {
 // by own ears within the last WitnessPeriods; ok is false when there is no such member now. It is not before the last Reset.
 // Members take turns: what one does not cover another may. It is never earlier than the truth, and exact within 32 silences.
 func (j *Judge) WitnessSince(except string, now time.Time) (since time.Time, ok bool) {
-	suspect, _, _ := strings.Cut(except, "/")
+	name, _, _ := strings.Cut(except, "/")
+	suspect := j.nodes[name]
 	window, earliest := j.witnessWindow(), now.Add(-j.horizon())
 	since = now
 	for grown := true; grown && since.After(earliest); {
 		grown = false
-		for _, n := range j.nodes {
-			if n.name == suspect {
+		for _, n := range j.inOrder {
+			if n == suspect {
 				continue
 			}
 			for _, s := range n.stretches {
