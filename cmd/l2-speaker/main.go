@@ -5,7 +5,10 @@
 package main
 
 import (
+	"context"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"k8s.io/component-base/cli"
 	_ "k8s.io/component-base/logs/json/register"
@@ -14,5 +17,10 @@ import (
 )
 
 func main() {
-	os.Exit(cli.Run(newCommand()))
+	// The first signal starts the hand-over of VIPs; a second one ends the process.
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	context.AfterFunc(ctx, stop)
+	command := newCommand()
+	command.SetContext(ctx)
+	os.Exit(cli.Run(command))
 }

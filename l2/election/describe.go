@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/plan"
 )
 
@@ -44,12 +43,4 @@ func ParseInterfaces(text string) []plan.Interface {
 		interfaces = append(interfaces, each)
 	}
 	return interfaces
-}
-
-// fencedBy is the epoch that ended the session, as its record says.
-func (s Session) fencedBy() string {
-	if s.Object == nil {
-		return ""
-	}
-	return s.Object.Annotations[names.AnnotationFencedBy]
 }

@@ -522,6 +522,5 @@ func (s *Speaker) wasFenced(epoch Epoch, now time.Time) {
 	if s.view.Epoch == epoch {
 		s.view.Epoch, s.view.Ack = "", time.Time{}
 	}
-	s.log.Info("Session was ended by another speaker; this one takes no VIP for a while", "node", s.config.Node, "epoch", epoch,
-		"by", s.records.sessions[s.config.Node].fencedBy(), "backoff", backoff)
+	s.log.Info("Session was ended by another speaker; this one takes no VIP for a while", "node", s.config.Node, "epoch", epoch, "backoff", backoff)
 }
