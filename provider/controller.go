@@ -14,6 +14,7 @@ import (
 	servicecontroller "k8s.io/cloud-provider/controllers/service"
 	genericcontrollermanager "k8s.io/controller-manager/app"
 	"k8s.io/controller-manager/controller"
+	"k8s.io/klog/v2"
 )
 
 // StartServiceController runs the stock service controller with the provider's view of Services and its event filter.
@@ -28,7 +29,9 @@ func StartServiceController(init app.ControllerInitContext, completed *config.Co
 			return nil, false, err
 		}
 		workers := int(completed.ComponentConfig.ServiceController.ConcurrentServiceSyncs)
-		l2.running.Go(func() { stock.Run(ctx, workers, manager.ControllerManagerMetrics) })
+		// The stock controller logs all its events, those that are dropped included; that is for developers.
+		quiet := klog.NewContext(ctx, klog.FromContext(ctx).V(4))
+		l2.running.Go(func() { stock.Run(quiet, workers, manager.ControllerManagerMetrics) })
 		return nil, true, nil
 	}
 }

@@ -4,9 +4,9 @@ package main
 
 import (
 	"cmp"
+	"fmt"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -52,7 +52,6 @@ func defaultOptions() (*options.CloudControllerManagerOptions, error) {
 	}
 	o.KubeCloudShared.CloudProvider.Name = provider.Name
 	o.KubeCloudShared.AllowUntaggedCloud = true
-	o.KubeCloudShared.ConfigureCloudRoutes = false
 	// Our own election stands around the app: the app's never releases its Lease.
 	o.Generic.LeaderElection.LeaderElect = false
 	// Metrics and health are served over plain HTTP, by ourselves.
@@ -72,10 +71,10 @@ func describe(command *cobra.Command) {
 (metallb.io/v1beta1). It needs no flag inside a cluster; outside, give it --kubeconfig.
 
 Several may run: one leads, by the Lease cloud-provider-l2-controller, and the others stand by.`
+	command.InitDefaultHelpFlag()
+	command.Flags().Lookup("help").Usage = "Show this."
 	command.Flags().VisitAll(func(flag *pflag.Flag) {
-		flag.Hidden = flag.Hidden || !slices.ContainsFunc(usefulFlags, func(prefix string) bool {
-			return flag.Name == prefix || strings.HasSuffix(prefix, "*") && strings.HasPrefix(flag.Name, strings.TrimSuffix(prefix, "*"))
-		})
+		flag.Hidden = flag.Hidden || !slices.Contains(usefulFlags, flag.Name)
 	})
 	command.SetHelpFunc(func(command *cobra.Command, _ []string) {
 		var set pflag.FlagSet
@@ -84,12 +83,12 @@ Several may run: one leads, by the Lease cloud-provider-l2-controller, and the o
 				set.AddFlag(flag)
 			}
 		})
-		command.Printf("%s\n\nUsage:\n  %s\n\nFlags:\n%s", command.Long, command.UseLine(), set.FlagUsagesWrapped(110))
+		fmt.Fprintf(command.OutOrStdout(), "%s\n\nUsage:\n  %s\n\nFlags:\n%s", command.Long, command.UseLine(), set.FlagUsagesWrapped(110))
 	})
 }
 
 var usefulFlags = []string{
 	"namespace", "metrics-bind-address", "load-balancer-class", "serve-classless",
 	"cloud-provider", "kubeconfig", "master", "kube-api-qps", "kube-api-burst", "concurrent-service-syncs",
-	"help", "version", "v", "vmodule", "log*",
+	"help", "version", "v", "vmodule", "logging-format",
 }
