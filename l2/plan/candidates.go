@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 )
 
 // MaxCandidates is how many candidates of a VIP are listed; its holder is listed in addition. More could never have their
@@ -67,19 +68,28 @@ type tiers struct {
 func newSpread(vips map[netip.Addr]VIP, live func(string) bool, held map[netip.Addr]string) *spread {
 	s := &spread{seats: make([]*seat, 0, len(vips))}
 	index, liveness := map[string]int32{}, map[string]bool{}
-	kinds := map[uintptr]*tiers{} // by the identity of the map of verdicts, which VIPs of a kind share
-	verdicts := map[uintptr]map[string]Verdict{}
+	// VIPs of a kind share their map of verdicts: by its identity, what is common to them is worked out once.
+	eligible := map[uintptr][]candidate{}
 	for _, vip := range vips {
 		kind := reflect.ValueOf(vip.Nodes).Pointer()
-		if _, known := verdicts[kind]; known {
+		if _, known := eligible[kind]; known {
 			continue
 		}
-		verdicts[kind] = vip.Nodes
+		var list []candidate
 		for name, verdict := range vip.Nodes {
-			if _, asked := liveness[name]; verdict.Eligible && !asked {
-				liveness[name] = live(name)
+			if !verdict.Eligible {
+				continue
+			}
+			alive, asked := liveness[name]
+			if !asked {
+				alive = live(name)
+				liveness[name] = alive
+			}
+			if alive {
+				list = append(list, candidate{name: name, score: verdict.Score, inSubnet: verdict.InSubnet})
 			}
 		}
+		eligible[kind] = list
 	}
 	for _, name := range slices.Sorted(maps.Keys(liveness)) {
 		if liveness[name] {
@@ -88,8 +98,9 @@ func newSpread(vips map[netip.Addr]VIP, live func(string) bool, held map[netip.A
 			s.seeds = append(s.seeds, hashText(name))
 		}
 	}
-	for kind, nodes := range verdicts {
-		kinds[kind] = newTiers(nodes, index)
+	kinds := make(map[uintptr]*tiers, len(eligible))
+	for kind, list := range eligible {
+		kinds[kind] = newTiers(list, index)
 	}
 	for addr, vip := range vips {
 		each := &seat{addr: addr, seed: hashAddr(addr), tiers: kinds[reflect.ValueOf(vip.Nodes).Pointer()], holder: -1, first: -1}
@@ -108,27 +119,23 @@ func newSpread(vips map[netip.Addr]VIP, live func(string) bool, held map[netip.A
 	return s
 }
 
-func newTiers(nodes map[string]Verdict, index map[string]int32) *tiers {
-	type candidate struct {
-		node    int32
-		verdict Verdict
-	}
-	var candidates []candidate
-	for name, verdict := range nodes {
-		if !verdict.Eligible {
-			continue
-		}
-		if node, ok := index[name]; ok {
-			candidates = append(candidates, candidate{node, verdict})
-		}
-	}
-	better := func(a, b candidate) int {
-		return cmp.Or(cmp.Compare(b.verdict.Score, a.verdict.Score), compareBool(b.verdict.InSubnet, a.verdict.InSubnet))
-	}
-	slices.SortFunc(candidates, func(a, b candidate) int { return cmp.Or(better(a, b), cmp.Compare(a.node, b.node)) })
+// candidate is a live node that is eligible for a kind of VIP.
+type candidate struct {
+	name     string
+	score    int32
+	inSubnet bool
+}
+
+// better orders candidates by tier.
+func better(a, b candidate) int {
+	return cmp.Or(cmp.Compare(b.score, a.score), compareBool(b.inSubnet, a.inSubnet))
+}
+
+func newTiers(candidates []candidate, index map[string]int32) *tiers {
+	slices.SortFunc(candidates, func(a, b candidate) int { return cmp.Or(better(a, b), strings.Compare(a.name, b.name)) })
 	t := &tiers{}
 	for i, each := range candidates {
-		t.nodes = append(t.nodes, each.node)
+		t.nodes = append(t.nodes, index[each.name])
 		if i+1 == len(candidates) || better(each, candidates[i+1]) != 0 {
 			t.ends = append(t.ends, i+1)
 		}

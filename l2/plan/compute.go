@@ -37,12 +37,15 @@ type planner struct {
 	// subnets of all speakers, without repetition.
 	subnets []netip.Prefix
 	kinds   map[string]*kind
+	// verdicts are what kinds have in common that differ in local endpoints only; indexed like nodes, cordons left out.
+	verdicts map[string][]Verdict
 }
 
 // kind is what VIPs have in common.
 type kind struct {
 	nodes  map[string]Verdict
 	reason Reason
+	local  bool
 }
 
 type pool struct {
@@ -56,6 +59,7 @@ func newPlanner(state State) *planner {
 		pools:    readPools(state.Pools),
 		services: map[netip.Addr][]*corev1.Service{},
 		kinds:    map[string]*kind{},
+		verdicts: map[string][]Verdict{},
 	}
 	index := make(map[string]int32, len(p.nodes))
 	subnets := map[netip.Prefix]bool{}
@@ -155,7 +159,7 @@ func (p *planner) vip(addr netip.Addr, services []*corev1.Service) VIP {
 	})
 	var kind *kind
 	vip.Pool, kind = p.kindOf(addr, services)
-	vip.Nodes, vip.Reason = kind.nodes, kind.reason
+	vip.Nodes, vip.Reason, vip.Local = kind.nodes, kind.reason, kind.local
 	return vip
 }
 
@@ -179,18 +183,25 @@ func (p *planner) kindOf(addr netip.Addr, services []*corev1.Service) (pool stri
 		key = appendList(key, ads)
 	}
 	key = append(key, '/')
-	if restricted {
-		key = appendList(key, local)
-	}
-	key = append(key, '/')
 	for i, subnet := range p.subnets {
 		if subnet.Contains(addr) {
 			key = binary.BigEndian.AppendUint32(key, uint32(i))
 		}
 	}
+	verdicts := p.verdicts[string(key)]
+	if verdicts == nil {
+		verdicts = make([]Verdict, len(p.nodes))
+		for i := range p.nodes {
+			verdicts[i] = p.verdict(i, addr, covering)
+		}
+		p.verdicts[string(key)] = verdicts
+	}
+	if restricted {
+		key = appendList(append(key, '/'), local)
+	}
 	known := p.kinds[string(key)]
 	if known == nil {
-		known = p.judge(addr, covering, local, restricted)
+		known = p.judge(verdicts, local, restricted)
 		p.kinds[string(key)] = known
 	}
 	return pool, known
@@ -278,33 +289,41 @@ func (p *planner) localNodes(addr netip.Addr, services []*corev1.Service) (local
 	return local, restricted, ok
 }
 
-// judge gives the verdict of every node for one kind of VIP.
-func (p *planner) judge(addr netip.Addr, covering [][]int32, local []int32, restricted bool) *kind {
-	verdicts := make([]Verdict, len(p.nodes))
-	spare := false // an eligible node that is not cordoned
-	for i := range p.nodes {
-		hasEndpoint := true
-		if restricted {
-			_, hasEndpoint = slices.BinarySearch(local, int32(i))
-		}
-		verdicts[i] = p.verdict(i, addr, covering, hasEndpoint)
-		spare = spare || verdicts[i].Eligible && !p.nodes[i].cordoned
+// judge gives the verdict of every node for one kind of VIP: to those that do not depend on other nodes and endpoints, it adds
+// what does.
+func (p *planner) judge(verdicts []Verdict, local []int32, restricted bool) *kind {
+	isLocal := func(i int) bool {
+		_, found := slices.BinarySearch(local, int32(i))
+		return found || !restricted
 	}
-	k := &kind{nodes: make(map[string]Verdict, len(p.nodes)), reason: NoEligibleNode}
+	spare := false // an eligible node that is not cordoned
+	for i := range verdicts {
+		spare = spare || verdicts[i].Eligible && !p.nodes[i].cordoned && isLocal(i)
+	}
+	k := &kind{nodes: map[string]Verdict{}, reason: NoEligibleNode, local: restricted}
+	var without []int
 	for i, verdict := range verdicts {
-		if verdict.Eligible && p.nodes[i].cordoned && spare {
+		switch {
+		case !isLocal(i) && p.nodes[i].reason == Eligible && verdict.Reason != NotSelected:
+			without = append(without, i)
+			continue
+		case verdict.Eligible && p.nodes[i].cordoned && spare:
 			verdict.Eligible, verdict.Reason = false, Cordoned
-		}
-		if verdict.Eligible {
+		case verdict.Eligible:
 			k.reason = Eligible
 		}
 		k.nodes[p.nodes[i].name] = verdict
 	}
+	if k.reason != Eligible {
+		for _, i := range without {
+			k.nodes[p.nodes[i].name] = Verdict{Reason: NoLocalEndpoint}
+		}
+	}
 	return k
 }
 
-// verdict is that of one node, but for cordons.
-func (p *planner) verdict(i int, addr netip.Addr, covering [][]int32, hasEndpoint bool) Verdict {
+// verdict is that of one node, but for local endpoints and cordons.
+func (p *planner) verdict(i int, addr netip.Addr, covering [][]int32) Verdict {
 	if reason := p.nodes[i].reason; reason != Eligible {
 		return Verdict{Reason: reason}
 	}
@@ -332,9 +351,6 @@ func (p *planner) verdict(i int, addr netip.Addr, covering [][]int32, hasEndpoin
 		if !everywhere {
 			allowed = intersect(allowed, interfaces)
 		}
-	}
-	if !hasEndpoint {
-		return Verdict{Reason: NoLocalEndpoint}
 	}
 	interfaces, inSubnet, reason := p.nodes[i].reach(addr, allowed)
 	if reason != Eligible {

@@ -49,10 +49,25 @@ type VIP struct {
 	Pool string
 	// Services on the address, by namespace and name.
 	Services []types.NamespacedName
-	// Nodes has a verdict for every node, and for every speaker whose node is gone.
+	// Nodes has a verdict for every node, and for every speaker whose node is gone. Where some node is eligible and Local is set,
+	// nodes without an endpoint are left out: there may be thousands of such VIPs, on few of many nodes each. Verdict knows.
 	Nodes map[string]Verdict
+	// Local is set when externalTrafficPolicy Local restricts the VIP to nodes with endpoints.
+	Local bool
 	// Reason why no node at all is eligible; empty when one is.
 	Reason Reason
+}
+
+// Verdict is that of a node, whether listed or not.
+func (v VIP) Verdict(node string) Verdict {
+	verdict, listed := v.Nodes[node]
+	switch {
+	case listed:
+		return verdict
+	case v.Local && v.Reason == Eligible:
+		return Verdict{Reason: NoLocalEndpoint}
+	}
+	return Verdict{Reason: NodeDeleted}
 }
 
 // Verdict says whether a node may announce a VIP.
