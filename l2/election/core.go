@@ -72,6 +72,11 @@ const (
 	gatewaySilence = 500 * time.Millisecond
 	// watchLag is how long after a successor's announcement the watch may take to show that it holds the VIP.
 	watchLag = 100 * time.Millisecond
+	// suspicionPeriods without a heartbeat after which a node is asked whether it is there at all, and gatewayPeriods those in
+	// which a gateway must answer to count as a witness (E4 b).
+	suspicionPeriods, gatewayPeriods = 2, 3
+	// unrenewed is how long the session of a speaker whose node answers must stand unchanged besides (E4 b).
+	unrenewed = 1500 * time.Millisecond
 	// claimRetry after a claim that the API server refused.
 	claimRetry = 100 * time.Millisecond
 )
@@ -118,8 +123,9 @@ type Actions struct {
 	Probes     []netip.Addr
 	Reads      []netip.Addr
 	Conflicts  []Sighting
-	// AskGateway is set when the gateway should be asked for now.
+	// AskGateway is set when the gateway should be asked for now, and AskNodes are the nodes whose address should be.
 	AskGateway bool
+	AskNodes   []string
 }
 
 // Core decides for one speaker. It is not safe for concurrent use.
@@ -137,6 +143,10 @@ type Core struct {
 	takesFrom    time.Time
 	isolated     bool
 	askedGateway time.Time
+	// gatewaySince: since when, without a break, the gateway has answered while it was asked every period.
+	gatewaySince time.Time
+	// suspects are the epochs that are not heard, and since when their node's address has been asked for.
+	suspects     map[Epoch]time.Time
 	fencing      map[Epoch]time.Time
 	returns      []time.Time
 	heard        map[string]bool // epochs that were not silent at the last step
@@ -152,6 +162,7 @@ func NewCore(node string, timing Timing, withdrawOnAPILoss bool) *Core {
 		node:     node,
 		timing:   timing,
 		withdraw: withdrawOnAPILoss,
+		suspects: map[Epoch]time.Time{},
 		fencing:  map[Epoch]time.Time{},
 		heard:    map[string]bool{},
 		vips:     map[netip.Addr]*vip{},
@@ -186,6 +197,7 @@ func (c *Core) Step(v *View) Actions {
 		c.started, c.renewedSince, c.steadySince = v.Now, v.Now, v.Now
 	}
 	c.judgeMyself(v, &out)
+	c.askSuspects(v, &out)
 	for _, sighting := range v.Sightings {
 		c.sight(v, sighting, &out)
 	}

@@ -22,22 +22,36 @@ func FormatInterfaces(interfaces []LocalInterface) string {
 	return strings.Join(parts, ";")
 }
 
-// ParseInterfaces is the inverse of FormatInterfaces, as the plan wants it. What it cannot read it leaves out: the text may
-// come from another version of the speaker. It returns nil, which the plan takes for unknown, only for an empty text.
+// ParseInterfaces reads what FormatInterfaces wrote as the plan wants it. It returns nil, which the plan takes for unknown,
+// only for an empty text.
 func ParseInterfaces(text string) []plan.Interface {
 	if text == "" {
 		return nil
 	}
 	interfaces := []plan.Interface{}
+	for _, local := range parseInterfaces(text) {
+		each := plan.Interface{Name: local.Name, Up: true}
+		for _, address := range local.Addresses {
+			each.Subnets = append(each.Subnets, address.Masked())
+		}
+		interfaces = append(interfaces, each)
+	}
+	return interfaces
+}
+
+// parseInterfaces is the inverse of FormatInterfaces, but for the hardware addresses, which stand in an annotation of their
+// own. What it cannot read it leaves out: the text may come from another version of the speaker.
+func parseInterfaces(text string) []LocalInterface {
+	var interfaces []LocalInterface
 	for part := range strings.SplitSeq(text, ";") {
 		name, list, ok := strings.Cut(part, "=")
 		if !ok || name == "" {
 			continue
 		}
-		each := plan.Interface{Name: name, Up: true}
+		each := LocalInterface{Name: name}
 		for address := range strings.SplitSeq(list, ",") {
 			if prefix, err := netip.ParsePrefix(address); err == nil {
-				each.Subnets = append(each.Subnets, prefix.Masked())
+				each.Addresses = append(each.Addresses, prefix)
 			}
 		}
 		interfaces = append(interfaces, each)

@@ -3,6 +3,7 @@
 package election
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -20,7 +21,7 @@ func (c *Core) judgeMyself(v *View, out *Actions) {
 	}
 
 	every := time.Second
-	if c.alone(v) {
+	if c.alone(v) || len(c.suspects) > 0 {
 		every = c.timing.Period
 	}
 	if c.isolated {
@@ -30,6 +31,35 @@ func (c *Core) judgeMyself(v *View, out *Actions) {
 		c.askedGateway = v.Now
 		out.AskGateway = true
 	}
+	switch {
+	case !within(gatewayPeriods*c.timing.Period, v.GatewayAnsweredAt, v.Now):
+		c.gatewaySince = time.Time{}
+	case c.gatewaySince.IsZero():
+		c.gatewaySince = v.Now
+	}
+}
+
+// askSuspects asks the LAN for the addresses of nodes whose speakers are not heard: where no third speaker can bear witness,
+// a gateway that answers while they do not can (E4 b).
+func (c *Core) askSuspects(v *View, out *Actions) {
+	suspected := map[Epoch]bool{}
+	for node, session := range v.Sessions {
+		if node == c.node || session.Epoch == "" {
+			continue
+		}
+		heard, ever := v.Liveness.LastHeard(string(session.Epoch))
+		if !ever || within(suspicionPeriods*c.timing.Period, heard, v.Now) {
+			continue
+		}
+		suspected[session.Epoch] = true
+		if _, known := c.suspects[session.Epoch]; !known {
+			c.suspects[session.Epoch] = v.Now
+		}
+		if out.AskGateway {
+			out.AskNodes = append(out.AskNodes, node)
+		}
+	}
+	maps.DeleteFunc(c.suspects, func(epoch Epoch, _ time.Time) bool { return !suspected[epoch] })
 }
 
 // alone says that none of the members heard before has been heard for the time of an isolation (E9).
@@ -85,12 +115,37 @@ func (c *Core) suspect(v *View, session Session) (since time.Time, wait time.Dur
 	if v.Now.Sub(unchanged) >= session.Duration {
 		return unchanged, session.Duration, "session not renewed for its whole duration"
 	}
-	heard, everHeard := v.Liveness.LastHeard(string(session.Epoch))
-	witness, witnessed := v.Liveness.WitnessSince(string(session.Epoch), v.Now)
-	if everHeard && witnessed {
-		return later(later(heard, witness), c.steadySince), c.timing.silence(), "heartbeats silent while another member is heard"
+	byDuration := func() (time.Time, time.Duration, string) { return unchanged, session.Duration, "" }
+	heard, ever := v.Liveness.LastHeard(string(session.Epoch))
+	last, _ := v.Liveness.Last(string(session.Epoch))
+	if !ever || last.GatewayAnswers && c.lostGateway(v) {
+		return byDuration()
 	}
-	return unchanged, session.Duration, ""
+	silent := later(heard, c.steadySince)
+	if witness, ok := v.Liveness.WitnessSince(string(session.Epoch), v.Now); ok {
+		return later(silent, witness), c.timing.silence(), "heartbeats silent while another member is heard"
+	}
+	asked, suspected := c.suspects[session.Epoch]
+	if !suspected || c.gatewaySince.IsZero() {
+		return byDuration()
+	}
+	silent = later(silent, c.gatewaySince)
+	answered := v.NodeAnsweredAt[session.Node]
+	if !answered.After(asked) {
+		return later(silent, asked), c.timing.silence(), "heartbeats and address of the node silent while the gateway answers"
+	}
+	if !within(gatewaySilence, answered, v.Now) { // it answered at first: its own silence counts from then
+		return later(silent, answered), c.timing.silence(), "heartbeats and address of the node silent while the gateway answers"
+	}
+	if v.Now.Sub(unchanged) >= unrenewed {
+		return silent, c.timing.silence(), "heartbeats silent and session not renewed while the gateway and the node answer"
+	}
+	return byDuration()
+}
+
+// lostGateway says that a gateway which answered before does not now.
+func (c *Core) lostGateway(v *View) bool {
+	return !v.GatewayAnsweredAt.IsZero() && !within(time.Second+gatewaySilence, v.GatewayAnsweredAt, v.Now)
 }
 
 // turn is this speaker's place among those who may fence a node.
@@ -156,6 +211,11 @@ func (c *Core) announceReturns(v *View, out *Actions) {
 			out.Probes = append(out.Probes, address)
 		}
 	}
+}
+
+// within says whether something happened, and no longer ago than that.
+func within(span time.Duration, at, now time.Time) bool {
+	return !at.IsZero() && now.Sub(at) <= span
 }
 
 func later(a, b time.Time) time.Time {

@@ -57,18 +57,60 @@ func TestE4CrashIsFencedBySilence(t *testing.T) {
 	})
 }
 
-// E4 a: with two nodes nobody can bear witness; then the session's own duration decides.
-func TestE4CrashOfOneOfTwoIsFencedByItsSession(t *testing.T) {
-	inWorld(t, 2, 2, func(w *world) {
-		w.pass(atRest)
-		from := time.Now()
-		w.node(w.settled()[w.vip(0)]).crash()
-		w.pass(10 * time.Second)
-		if gap, _ := w.gap(from); gap > 5500*time.Millisecond {
-			t.Errorf("gap %v, want at most 5.5 s", gap)
-		}
-		w.settled()
-	})
+// E4: where no third speaker can bear witness, the gateway does; without one, or without heartbeats, the session's own duration decides.
+func TestE4WhoBearsWitness(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		nodes  int
+		change func(*world)
+		fault  func(*node)
+		gap    time.Duration
+	}{
+		{"two nodes, one dies, the gateway answers", 2, func(*world) {}, (*node).crash, 1100 * time.Millisecond},
+		{"two nodes, one speaker is killed, its node answers", 2, func(*world) {}, (*node).kill, 2600 * time.Millisecond},
+		{"two nodes, one dies, there is no gateway", 2, func(w *world) { w.noGateway = true }, (*node).crash, 5500 * time.Millisecond},
+		{"three nodes, one dies, multicast is filtered", 3, func(w *world) { w.filtered = true }, (*node).crash, 5500 * time.Millisecond},
+		{"three nodes, one speaker is killed", 3, func(*world) {}, (*node).kill, 900 * time.Millisecond},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inWorldWith(t, test.nodes, 3, test.change, func(w *world) {
+				w.pass(atRest)
+				from := time.Now()
+				test.fault(w.node(w.settled()[w.vip(0)]))
+				w.pass(10 * time.Second)
+				if gap, overlap := w.gap(from); gap > test.gap || overlap > 0 {
+					t.Errorf("gap %v, overlap %v; want at most %v and none", gap, overlap, test.gap)
+				}
+				w.settled()
+			})
+		})
+	}
+}
+
+// E4 b: heartbeats that are blocked end no session while those who would send them renew.
+func TestE4FilteredMulticastFencesNobody(t *testing.T) {
+	for _, nodes := range []int{2, 3} {
+		inWorld(t, nodes, 3, func(w *world) {
+			w.pass(atRest)
+			before := w.settled()
+			for _, node := range w.all() {
+				node.mu.Lock()
+				node.muted = true
+				node.mu.Unlock()
+			}
+			w.pass(time.Minute)
+			for vip, holder := range w.settled() {
+				if before[vip] != holder {
+					t.Errorf("%d nodes: %s moved from %s to %s", nodes, vip, before[vip], holder)
+				}
+			}
+			for _, node := range w.all() {
+				if lease := w.api.lease(names.SessionLease(node.name)); lease.Annotations[names.AnnotationFencedBy] != "" || *lease.Spec.LeaseTransitions > 1 {
+					t.Errorf("%d nodes: the session of %s was ended", nodes, node.name)
+				}
+			}
+		})
+	}
 }
 
 // A node that is cut off cannot know that it was fenced; when it is back it must not answer beside its successor. Nor must

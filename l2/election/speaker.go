@@ -90,6 +90,7 @@ type Speaker struct {
 	slots  chan struct{}
 
 	// All below belongs to the loop.
+	ticker   *time.Ticker
 	core     *Core
 	records  *Records
 	judge    *membership.Judge
@@ -104,7 +105,8 @@ type Speaker struct {
 	gateway    netip.Addr
 	sightings  []Sighting
 	electors   map[netip.Addr]context.CancelFunc
-	heldBy     map[string]string // hardware address to node
+	heldBy     map[string]string     // hardware address to node
+	addresses  map[netip.Addr]string // a node's own address to the node
 	derived    struct {
 		sessionChanges uint64
 		planned        bool
@@ -142,6 +144,7 @@ func NewSpeaker(ctx context.Context, config Config) *Speaker {
 		}),
 		electors: map[netip.Addr]context.CancelFunc{},
 		heldBy:   map[string]string{},
+		view:     View{NodeAnsweredAt: map[string]time.Time{}},
 	}
 	s.description.Store(&map[string]string{})
 	s.turned.Store(-int64(time.Hour))
@@ -215,6 +218,10 @@ func (s *Speaker) Sight(address netip.Addr, mac, iface string) {
 			s.view.GatewayAnsweredAt = time.Now()
 			return
 		}
+		if node, ok := s.addresses[address]; ok {
+			s.view.NodeAnsweredAt[node] = time.Now()
+			return
+		}
 		s.sightings = append(s.sightings, Sighting{VIP: address, Node: s.heldBy[mac], MAC: mac, Interface: iface})
 	})
 }
@@ -249,14 +256,14 @@ func (s *Speaker) Run(ctx context.Context) error {
 	go func() { sessionEnded <- s.newSession().run(sessionContext) }()
 	s.work.Go(func() { s.watchLeases(background) })
 
-	ticker := time.NewTicker(s.config.Timing.Period)
-	defer ticker.Stop()
+	s.ticker = time.NewTicker(s.config.Timing.Period)
+	defer s.ticker.Stop()
 	done := ctx.Done()
 	var deadline <-chan time.Time
 	for {
 		beat := false
 		select {
-		case <-ticker.C:
+		case <-s.ticker.C:
 			beat = true
 		case <-s.wake:
 		case <-done:
@@ -313,9 +320,11 @@ func (s *Speaker) derive() {
 	}
 	if s.derived.sessionChanges != s.records.sessionChanges {
 		s.heldBy = s.records.nodesByMAC()
+		s.watchNodes()
 		if s.listed {
 			s.judge.Sessions(s.records.epochs())
 		}
+		s.setPeriod(membership.ScalePeriod(s.config.Timing.Period, len(s.records.epochs())))
 		s.config.Observer.Sessions(s.speakers())
 	}
 	s.derived.planned, s.derived.sessionChanges = true, s.records.sessionChanges
@@ -346,6 +355,45 @@ func (s *Speaker) derive() {
 			s.config.Announcer.Unwatch(vip)
 		}
 	}
+}
+
+// setPeriod makes heartbeats, and with them the loop, slower in a large cluster (E11).
+func (s *Speaker) setPeriod(period time.Duration) {
+	if period == s.core.timing.Period {
+		return
+	}
+	s.log.Info("memberlist: period of heartbeats changes with the number of speakers", "period", period)
+	s.core.timing.Period = period
+	s.judge.SetPeriod(period)
+	s.ticker.Reset(period)
+}
+
+// watchNodes listens for answers of the other nodes' own addresses, on this LAN.
+func (s *Speaker) watchNodes() {
+	addresses := map[netip.Addr]string{}
+	for node, session := range s.records.sessions {
+		if node == s.config.Node || session.Epoch == "" {
+			continue
+		}
+		for _, each := range parseInterfaces(session.Object.Annotations[names.AnnotationInterfaces]) {
+			for _, prefix := range each.Addresses {
+				if prefix.Addr().Is4() {
+					addresses[prefix.Addr()] = node
+				}
+			}
+		}
+	}
+	for address := range s.addresses {
+		if _, still := addresses[address]; !still {
+			s.config.Announcer.Unwatch(address)
+		}
+	}
+	for address := range addresses {
+		if _, already := s.addresses[address]; !already {
+			s.config.Announcer.Watch(address)
+		}
+	}
+	s.addresses = addresses
 }
 
 // speakers is where each speaker with a session can announce, as the plan wants it.
@@ -381,6 +429,13 @@ func (s *Speaker) act(ctx context.Context, actions Actions) {
 	}
 	if actions.AskGateway && s.gateway.IsValid() {
 		s.config.Announcer.Ask(s.gateway)
+	}
+	for _, node := range actions.AskNodes {
+		for address, of := range s.addresses {
+			if of == node {
+				s.config.Announcer.Ask(address)
+			}
+		}
 	}
 	for _, sighting := range actions.Conflicts {
 		s.log.Info("Another host announces a VIP of this node, which defends it", "vip", sighting.VIP, "node", s.config.Node, "mac", sighting.MAC, "interface", sighting.Interface)

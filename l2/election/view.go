@@ -7,6 +7,8 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/membership"
 )
 
 // Epoch is the holderIdentity of a session Lease: `<node>/<random>`. It ends only by a write (E4).
@@ -66,6 +68,8 @@ type Liveness interface {
 	LastHeard(epoch string) (at time.Time, ok bool)
 	// WitnessSince is the time since when, without a break, some member other than the given one was heard.
 	WitnessSince(except string, now time.Time) (since time.Time, ok bool)
+	// Last is what the last heartbeat of an epoch said.
+	Last(epoch string) (member membership.Member, ok bool)
 }
 
 // View is what a speaker sees at one moment. Maps in it belong to the caller and are only read.
@@ -83,6 +87,8 @@ type View struct {
 	Liveness Liveness
 	// GatewayAnsweredAt is when the default gateway last answered on the LAN; zero when it never did.
 	GatewayAnsweredAt time.Time
+	// NodeAnsweredAt is when each other node's own address last answered on the LAN.
+	NodeAnsweredAt map[string]time.Time
 	// LinkDown is set while this node has no interface to announce on.
 	LinkDown bool
 	// Synced is set once everything this speaker decides by has been listed.

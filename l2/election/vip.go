@@ -33,6 +33,8 @@ type vip struct {
 	seen map[string]time.Time
 	// strangerAt is when a host that is no speaker was last answered with a defence.
 	strangerAt time.Time
+	// rightful is set when the speaker that was last seen has less of a claim than this one (see newer).
+	rightful bool
 	// reading is since when the API server is being asked who holds the VIP; zero when it is not.
 	reading time.Time
 	// yielded is set when this speaker stopped answering although it may still hold the VIP (E7); quietFrom is since
@@ -211,11 +213,19 @@ func (c *Core) sight(v *View, sighting Sighting, out *Actions) {
 		vip.seen = map[string]time.Time{}
 	}
 	vip.seen[sighting.Node] = v.Now
+	vip.rightful = c.newer(v, sighting.Node)
 	lease, standing := v.standing(c.node, vip.address)
 	expected := standing == theirs && lease.Holder == sighting.Node || standing == mine && lease.Successor == sighting.Node
 	if !expected {
 		c.read(v, vip, out)
 	}
+}
+
+// newer says that neither this speaker's session nor the other's is fresh, and that this one's last acknowledged write is the
+// newer: if both have been cut off from the API server, this one knew it last, and stays (E7).
+func (c *Core) newer(v *View, node string) bool {
+	last, heard := v.Liveness.Last(string(v.Sessions[node].Epoch))
+	return heard && !c.renewed(v) && v.Now.Sub(last.AckedAt) >= c.timing.RenewDeadline && v.Ack.After(last.AckedAt)
 }
 
 // read asks the API server who holds a VIP that this speaker answers for, unless it is being asked already.
@@ -233,9 +243,10 @@ func (c *Core) ReadEnded(address netip.Addr, answered bool, now time.Time) {
 		return
 	}
 	vip.reading = time.Time{}
-	if answered {
+	switch {
+	case answered || vip.rightful:
 		vip.yielded, vip.announcedAt = false, time.Time{} // if it is ours, announce; if not, the records say so
-	} else if !vip.yielded {
+	case !vip.yielded:
 		vip.yielded, vip.quietFrom = true, now
 	}
 }
@@ -243,7 +254,7 @@ func (c *Core) ReadEnded(address netip.Addr, answered bool, now time.Time) {
 // yieldOrReturn is for a speaker that does not know whether a VIP is still its own: after another speaker was heard, or
 // its link was down, it answers again only when the API server confirms it, or nobody else answers (E7).
 func (c *Core) yieldOrReturn(v *View, vip *vip, standing standing, target Target, out *Actions) {
-	if !vip.reading.IsZero() && v.Now.Sub(vip.reading) >= c.timing.ReadWait && vip.answering {
+	if !vip.reading.IsZero() && v.Now.Sub(vip.reading) >= c.timing.ReadWait && vip.answering && !vip.rightful {
 		c.yield(v, vip, "another speaker announces it, and the API server does not say whose it is", out)
 	}
 	if vip.answering && v.LinkDown {

@@ -36,6 +36,8 @@ type world struct {
 	api   *apiServer
 	vips  map[netip.Addr]plan.VIP
 	began time.Time
+	// noGateway: there is none on the LAN; filtered: its switch drops multicast. Set before nodes start.
+	noGateway, filtered bool
 
 	mu     sync.Mutex
 	nodes  map[string]*node
@@ -59,7 +61,9 @@ type node struct {
 
 	mu        sync.Mutex
 	cut       bool // no frame leaves or arrives
+	muted     bool // the switch drops its heartbeats
 	dead      bool
+	killed    bool // dead is the speaker only: the node's own address still answers
 	apiAway   bool
 	answering map[netip.Addr]bool
 }
@@ -68,6 +72,13 @@ var gatewayAddress = netip.MustParseAddr("192.168.1.1")
 
 // inWorld runs a test in virtual time with nodes named node-1 and so on, and VIPs that all of them may announce.
 func inWorld(t *testing.T, nodes, vips int, test func(*world)) {
+	t.Helper()
+	inWorldWith(t, nodes, vips, func(*world) {}, test)
+}
+
+// inWorldWith is inWorld on a LAN that change has changed before anybody starts.
+func inWorldWith(t *testing.T, nodes, vips int, change, test func(*world)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{
 			t: t, api: newAPIServer(), nodes: map[string]*node{}, vips: map[netip.Addr]plan.VIP{}, began: time.Now(),
@@ -87,6 +98,7 @@ func inWorld(t *testing.T, nodes, vips int, test func(*world)) {
 			}
 			w.nodes[name] = &node{world: w, name: name, answering: map[netip.Addr]bool{}}
 		}
+		change(w)
 		for _, node := range w.all() {
 			node.start()
 		}
@@ -174,6 +186,14 @@ func (n *node) crash() {
 	n.stop()
 }
 
+// kill ends a node's speaker at once, as SIGKILL does; the node lives on.
+func (n *node) kill() {
+	n.mu.Lock()
+	n.killed = true
+	n.mu.Unlock()
+	n.crash()
+}
+
 // restart starts a node that crashed.
 func (n *node) restart() {
 	w := n.world
@@ -207,7 +227,7 @@ func (n *node) setCable(pulled bool) {
 }
 
 func (n *node) interfaces() []LocalInterface {
-	return []LocalInterface{{Name: "eth0", MAC: n.mac()}}
+	return []LocalInterface{{Name: "eth0", MAC: n.mac(), Addresses: []netip.Prefix{netip.PrefixFrom(n.address(), 24)}}}
 }
 
 // setCut drops a node's frames at the switch, to and from the LAN and the API server.
@@ -225,6 +245,10 @@ func (n *node) setAPIAway(away bool) {
 }
 
 func (n *node) mac() string { return "02:00:00:00:00:0" + n.name[len(n.name)-1:] }
+
+func (n *node) address() netip.Addr {
+	return netip.AddrFrom4([4]byte{192, 168, 1, 10 + n.name[len(n.name)-1] - '0'})
+}
 
 func (n *node) onLAN() bool {
 	n.mu.Lock()
@@ -289,8 +313,19 @@ func (n *node) Probe(vip netip.Addr, _ []string) {
 }
 
 func (n *node) Ask(address netip.Addr) {
-	if n.onLAN() && address == gatewayAddress {
+	if !n.onLAN() {
+		return
+	}
+	if address == gatewayAddress && !n.world.noGateway {
 		n.speaker.Sight(address, "02:00:00:00:00:ff", "eth0")
+	}
+	for _, other := range n.world.all() {
+		other.mu.Lock()
+		answers := !other.cut && (!other.dead || other.killed) && other.address() == address
+		other.mu.Unlock()
+		if answers {
+			n.speaker.Sight(address, other.mac(), "eth0")
+		}
 	}
 }
 
@@ -298,7 +333,10 @@ func (n *node) Watch(netip.Addr)   {}
 func (n *node) Unwatch(netip.Addr) {}
 
 func (n *node) Send(datagram []byte) {
-	if !n.onLAN() {
+	n.mu.Lock()
+	muted := n.muted || n.world.filtered
+	n.mu.Unlock()
+	if !n.onLAN() || muted {
 		return
 	}
 	for _, other := range n.world.all() {
