@@ -38,5 +38,5 @@ func StartServiceController(init app.ControllerInitContext, completed *config.Co
 
 func (c *Cloud) newServiceController(kube kubernetes.Interface, clusterName string) (*servicecontroller.Controller, error) {
 	client := &stockClient{Interface: kube, events: c.clients.events, changes: c.changes}
-	return servicecontroller.New(c, client, c.services, c.caches.nodes, clusterName, feature.DefaultFeatureGate)
+	return servicecontroller.New(c, client, c.services, silentNodes{c.caches.nodes}, clusterName, feature.DefaultFeatureGate)
 }

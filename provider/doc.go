@@ -9,6 +9,7 @@
 //   - the load balancer (loadbalancer.go): Ensure, Delete, and the events users read;
 //   - the Service informer that the stock controller sees (services.go), the only place that decides which Services
 //     are ours and when one must be looked at again;
+//   - the Node informer it sees (nodes.go), which never tells of a change;
 //   - the event sink that the stock controller writes to (stockevents.go), which drops what says nothing new.
 //
 // The record of every allocation is the Services' status.loadBalancer. The allocator is seeded from it before the first
