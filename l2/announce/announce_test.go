@@ -28,9 +28,11 @@ func TestKernelOfAClientResolvesVIP(t *testing.T) {
 	}
 	label := map[string]string{"ip": vip1.String()}
 	for _, name := range []string{"metallb_layer2_requests_received", "metallb_layer2_responses_sent", "metallb_layer2_gratuitous_sent"} {
-		if n, err := testutil.GetCounterValuesFromGatherer(registry, name, label, "ip"); err != nil || n[vip1.String()] < 1 {
-			t.Errorf("%s: %v, %v", name, n, err)
-		}
+		// A packet is counted when it has been sent: the client may know first.
+		eventually(t, name, func() bool {
+			n, err := testutil.GetCounterValuesFromGatherer(registry, name, label, "ip")
+			return err == nil && n[vip1.String()] >= 1
+		})
 	}
 	a.Withdraw(vip1)
 	families, err := registry.Gather()
