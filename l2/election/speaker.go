@@ -339,6 +339,9 @@ func (s *Speaker) derive() {
 	candidates := plan.Candidates(s.plan, live, held)
 	s.view.Targets = make(map[netip.Addr]Target, len(s.plan))
 	for vip, planned := range s.plan {
+		if vip.Is6() {
+			continue // there is no NDP responder yet, and a Lease must not promise what nobody does
+		}
 		verdict, known := planned.Nodes[s.config.Node]
 		target := Target{Candidates: candidates[vip], Interfaces: verdict.Interfaces, Reason: string(verdict.Reason)}
 		if !known {
