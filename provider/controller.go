@@ -29,11 +29,14 @@ func StartServiceController(init app.ControllerInitContext, completed *config.Co
 			return nil, false, err
 		}
 		workers := int(completed.ComponentConfig.ServiceController.ConcurrentServiceSyncs)
-		// The stock controller logs all its events, those that are dropped included; that is for developers.
-		quiet := klog.NewContext(ctx, klog.FromContext(ctx).V(4))
-		l2.running.Go(func() { stock.Run(quiet, workers, manager.ControllerManagerMetrics) })
+		l2.running.Go(func() { stock.Run(quietly(ctx), workers, manager.ControllerManagerMetrics) })
 		return nil, true, nil
 	}
+}
+
+// quietly makes the stock controller log its events, those that are dropped included, for developers only.
+func quietly(ctx context.Context) context.Context {
+	return klog.NewContext(ctx, klog.FromContext(ctx).V(4))
 }
 
 func (c *Cloud) newServiceController(kube kubernetes.Interface, clusterName string) (*servicecontroller.Controller, error) {

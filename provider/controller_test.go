@@ -3,13 +3,18 @@
 package provider
 
 import (
+	"bytes"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/klog/v2"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1"
 )
@@ -26,6 +31,37 @@ func TestServiceGetsAnAddress(t *testing.T) {
 		r.create(service("other"))
 		r.has("other", "192.168.1.241")
 	})
+}
+
+// TestOneLogLinePerChange is what an operator greps for.
+func TestOneLogLinePerChange(t *testing.T) {
+	var log bytes.Buffer
+	state := klog.CaptureState()
+	defer state.Restore()
+	klog.LogToStderr(false)
+	klog.SetOutput(&log)
+	play(t, Options{}, objects(addressPool("a", "192.168.1.240/32")), func(r *rig) {
+		r.create(service("web"))
+		r.create(service("waits"))
+		r.edit("web", annotated("somebody.example/else", "1"))
+		r.remove("web")
+	})
+	klog.Flush()
+	var got []string
+	for line := range strings.Lines(log.String()) {
+		if _, line, ok := strings.Cut(strings.TrimSpace(line), "] "); ok && strings.Contains(line, "service=") && !strings.Contains(line, "Unhandled") {
+			got = append(got, line)
+		}
+	}
+	want := []string{
+		`"assigned" service="default/web" vip="192.168.1.240" pool="a"`,
+		`"not assigned" service="default/waits" reason="no free IPv4 address in pool a: 1 of 1 in use"`,
+		`"released" service="default/web" vip="192.168.1.240"`,
+		`"assigned" service="default/waits" vip="192.168.1.240" pool="a"`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("log (-want +got):\n%s", diff)
+	}
 }
 
 func TestRequestedAddressAndPool(t *testing.T) {

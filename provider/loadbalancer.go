@@ -32,14 +32,15 @@ func (c *Cloud) GetLoadBalancerName(_ context.Context, _ string, svc *v1.Service
 
 // EnsureLoadBalancer allocates what the Service asks for. An error is for those who see no change by it: a Service that
 // loses its address and finds no other has its status cleared, and waits for one without anybody retrying.
-func (c *Cloud) EnsureLoadBalancer(ctx context.Context, _ string, svc *v1.Service, _ []*v1.Node) (*v1.LoadBalancerStatus, error) {
+func (c *Cloud) EnsureLoadBalancer(_ context.Context, _ string, svc *v1.Service, _ []*v1.Node) (*v1.LoadBalancerStatus, error) {
 	if !c.ready() {
 		return nil, api.NewRetryError("addresses in use are still being read", time.Second)
 	}
 	result, err := c.allocate(svc)
 	status := statusOf(result.Addresses)
 	differs := !servicehelpers.LoadBalancerStatusEqual(status, &svc.Status.LoadBalancer)
-	c.report(klog.FromContext(ctx), svc, result, err, differs)
+	// Not the context's logger: the stock controller's is quieter than users need (see StartServiceController).
+	c.report(klog.Background(), svc, result, err, differs)
 	if err != nil && !differs {
 		return nil, err
 	}

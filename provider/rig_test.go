@@ -102,7 +102,7 @@ func (r *rig) start(options Options) {
 	}
 	factory.Start(ctx.Done())
 	go func() {
-		stock.Run(ctx, 3, controllersmetrics.NewControllerManagerMetrics("test"))
+		stock.Run(quietly(ctx), 3, controllersmetrics.NewControllerManagerMetrics("test"))
 		r.cloud.Wait()
 		factory.Shutdown()
 		close(r.done)
