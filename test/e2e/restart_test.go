@@ -79,7 +79,9 @@ func TestAPIServerAwayLosesNothing(t *testing.T) {
 		b.must(b.StopAPI(b.ctx))
 		b.must(l.Await(b.ctx, 10*lab.Rate)) // longer than any session lasts
 		start()
+		back := time.Now()
 		b.must(b.AwaitCalm(b.ctx))
+		t.Logf("calm %v after the API server was back", round(time.Since(back)))
 	})
 	if report.Failures != 0 {
 		t.Errorf("%d of %d new connections failed %v, want none", report.Failures, report.Requests, report.Errors)

@@ -73,7 +73,9 @@ func (d *demo) play(ctx context.Context) error {
 }
 
 func (d *demo) bringUp(ctx context.Context) error {
-	if err := d.Up(ctx, d.stage); err != nil {
+	progress := &excerpt{stage: d.stage}
+	if err := d.Up(ctx, progress); err != nil {
+		d.say("%s", progress.rest)
 		return err
 	}
 	return d.tidy(ctx)
@@ -139,7 +141,14 @@ func (d *demo) expose(ctx context.Context) error {
 	return d.enter(ctx, "kubectl get service web")
 }
 
-func (d *demo) fetch(ctx context.Context) error { return d.enter(ctx, "curl -s "+d.url()) }
+func (d *demo) fetch(ctx context.Context) error {
+	page, err := d.Get(ctx, d.url())
+	if err != nil {
+		return err
+	}
+	d.show("curl "+d.url(), page)
+	return nil
+}
 
 func (d *demo) url() string { return "http://" + d.vip.String() + "/" }
 

@@ -61,14 +61,27 @@ func (s *stage) paint(code, text string) string {
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
-// Write lets what other commands print stand within a step.
-func (s *stage) Write(text []byte) (int, error) {
-	for line := range strings.Lines(string(text)) {
-		if _, err := fmt.Fprintf(s.out, "     %s\n", strings.TrimRight(line, "\n")); err != nil {
-			return 0, err
+// excerpt shows what another command prints, line by line, up to its first blank line. The rest is kept.
+type excerpt struct {
+	*stage
+	line, rest string
+	silent     bool
+}
+
+func (e *excerpt) Write(text []byte) (int, error) {
+	e.line += string(text)
+	for {
+		line, more, whole := strings.Cut(e.line, "\n")
+		if !whole {
+			return len(text), nil
+		}
+		e.line = more
+		if e.silent = e.silent || strings.TrimSpace(line) == ""; e.silent {
+			e.rest += line + "\n"
+		} else {
+			e.say("%s", line)
 		}
 	}
-	return len(text), nil
 }
 
 func seconds(d time.Duration) string {
