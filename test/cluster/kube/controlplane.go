@@ -11,11 +11,14 @@ import (
 	"github.com/cloud-provider-l2/cloud-provider-l2/test/cluster/topology"
 )
 
-// Names of processes on the control plane's host that others ask for.
+// Names that others ask for.
 const (
 	APIServerName = "kube-apiserver"
-	etcdAddress   = "http://127.0.0.1:2379"
-	issuer        = "https://kubernetes.default.svc"
+	// FrontProxyName is the API server's identity where it passes requests on to another, for somebody else.
+	FrontProxyName = "front-proxy-client"
+
+	etcdAddress = "http://127.0.0.1:2379"
+	issuer      = "https://kubernetes.default.svc"
 )
 
 // APIServerNames and APIServerAddresses are what the API server's certificate is for.
@@ -67,6 +70,13 @@ func (l Layout) APIServer() machine.Process {
 		"--kubelet-certificate-authority="+l.certificate("ca"),
 		"--kubelet-client-certificate="+l.certificate("kube-apiserver-kubelet-client"),
 		"--kubelet-client-key="+l.key("kube-apiserver-kubelet-client"),
+		"--requestheader-client-ca-file="+l.certificate("ca"),
+		"--requestheader-allowed-names="+FrontProxyName,
+		"--requestheader-username-headers=X-Remote-User",
+		"--requestheader-group-headers=X-Remote-Group",
+		"--requestheader-extra-headers-prefix=X-Remote-Extra-",
+		"--proxy-client-cert-file="+l.certificate(FrontProxyName),
+		"--proxy-client-key-file="+l.key(FrontProxyName),
 		"--kubelet-preferred-address-types=InternalIP",
 		"--service-account-issuer="+issuer,
 		"--service-account-key-file="+l.certificate("service-accounts"),

@@ -131,9 +131,9 @@ func (l Layout) kubeletConfig(node topology.Host, computer preflight.Computer) m
 		"cgroupDriver":      "cgroupfs",
 		"cgroupRoot":        preflight.Cgroup(l.Cluster, node.Name),
 		"failSwapOn":        false,
-		// The disk is the computer's and not the cluster's to judge.
+		// Disk and memory are the computer's and not a node's to judge, which sees them all.
 		"localStorageCapacityIsolation": false,
-		"evictionHard":                  object{"memory.available": "1Mi"},
+		"evictionHard":                  object{},
 		"imageGCHighThresholdPercent":   100,
 	}
 	if !computer.CgroupV2 {

@@ -83,12 +83,14 @@ func (up *creation) makeServerKeys(authority *pki.Authority) error {
 	if err := server.Write(folder, "kube-apiserver"); err != nil {
 		return err
 	}
-	client, err := authority.Client("kube-apiserver-kubelet-client", "system:masters")
-	if err != nil {
-		return err
-	}
-	if err := client.Write(folder, "kube-apiserver-kubelet-client"); err != nil {
-		return err
+	for name, groups := range map[string][]string{"kube-apiserver-kubelet-client": {"system:masters"}, kube.FrontProxyName: nil} {
+		client, err := authority.Client(name, groups...)
+		if err != nil {
+			return err
+		}
+		if err := client.Write(folder, name); err != nil {
+			return err
+		}
 	}
 	for _, node := range topology.Nodes(up.state.Nodes) {
 		kubelet, err := authority.Server(node.Name, []string{node.Name}, []netip.Addr{node.IPv4, node.IPv6})

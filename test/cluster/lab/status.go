@@ -76,8 +76,12 @@ func (c Cluster) Status(ctx context.Context) (Status, error) {
 		status.APIError = err.Error()
 		status.doubt("the API server is not ready")
 	}
+	conditions, err := wire.Conditions(c.Name)
+	if err != nil {
+		return status, err
+	}
 	for _, host := range topology.Hosts(s.Nodes) {
-		status.addHost(c.Name, host, ready)
+		status.addHost(c.Name, host, conditions[host.Name], ready)
 	}
 	return status, nil
 }
@@ -90,13 +94,12 @@ func (s *Status) doubt(why string) {
 	}
 }
 
-func (s *Status) addHost(cluster string, host topology.Host, ready nodeReadiness) {
+func (s *Status) addHost(cluster string, host topology.Host, condition wire.Condition, ready nodeReadiness) {
 	status := HostStatus{
 		Name: host.Name, Namespace: topology.Namespace(cluster, host.Name), IPv4: host.IPv4.String(), IPv6: host.IPv6.String(),
 	}
-	condition, err := wire.ConditionOf(cluster, host.Name)
-	if err != nil {
-		condition = wire.Condition(err.Error())
+	if condition == "" {
+		condition = "has no cable"
 	}
 	status.Condition = condition
 	if condition != wire.Connected {

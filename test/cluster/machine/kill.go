@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cloud-provider-l2/cloud-provider-l2/test/cluster/wire"
 )
 
@@ -71,17 +73,20 @@ func namespaceIDs(cluster string) (map[string]bool, error) {
 	}
 	ids := map[string]bool{}
 	for _, host := range hosts {
-		var stat syscall.Stat_t
-		if err := syscall.Stat(wire.Path(cluster, host), &stat); err != nil {
+		path := wire.Path(cluster, host)
+		var system unix.Statfs_t
+		if err := unix.Statfs(path, &system); err != nil {
+			return nil, fmt.Errorf("looking at the network namespace of %s: %w", host, err)
+		}
+		if system.Type != unix.NSFS_MAGIC {
+			continue // a name that is not, or no longer, mounted on a namespace
+		}
+		var stat unix.Stat_t
+		if err := unix.Stat(path, &stat); err != nil {
 			return nil, fmt.Errorf("looking at the network namespace of %s: %w", host, err)
 		}
 		ids[fmt.Sprintf("net:[%d]", stat.Ino)] = true
 	}
-	own, err := os.Readlink("/proc/1/ns/net")
-	if err != nil {
-		return nil, fmt.Errorf("looking at the computer's own network namespace: %w", err)
-	}
-	delete(ids, own) // a name that is no longer mounted on anything says nothing
 	return ids, nil
 }
 

@@ -92,60 +92,74 @@ const (
 	IsolatedFromAPI Condition = "isolated from the API server"
 )
 
-// ConditionOf asks the kernel how a host is connected.
-func ConditionOf(cluster, host string) (Condition, error) {
-	condition := Connected
-	err := withPort(cluster, host, func(port *port) error {
-		if port.link.Attrs().RawFlags&unix.IFF_UP == 0 {
-			condition = CableCut
-			return nil
-		}
-		for set, isolated := range map[string]Condition{isolatedFromAPI: IsolatedFromAPI, isolatedFromLAN: IsolatedFromLAN} {
-			members, err := elements(cluster, set)
-			if err != nil {
-				return err
-			}
-			if slices.Contains(members, host) && condition != IsolatedFromLAN {
-				condition = isolated
-			}
-		}
-		return nil
-	})
-	return condition, err
-}
-
-func elements(cluster, set string) ([]string, error) {
-	output, err := nft(cluster, topology.LAN, "list set bridge switch "+set+"\n", "-j")
+// Conditions asks the kernel how every host is connected.
+func Conditions(cluster string) (map[string]Condition, error) {
+	lan, err := openSwitch(cluster)
 	if err != nil {
 		return nil, err
 	}
-	return parseElements(output)
+	defer lan.Close()
+	links, err := lan.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("listing the switch's ports: %w", err)
+	}
+	listed, err := nft(cluster, topology.LAN, "", "-j", "list", "table", "bridge", "switch")
+	if err != nil {
+		return nil, err
+	}
+	isolated, err := parseSets(listed)
+	if err != nil {
+		return nil, err
+	}
+	conditions := map[string]Condition{}
+	for _, link := range links {
+		host := link.Attrs().Name
+		switch {
+		case link.Type() != "veth":
+			continue
+		case link.Attrs().RawFlags&unix.IFF_UP == 0:
+			conditions[host] = CableCut
+		case slices.Contains(isolated[isolatedFromLAN], host):
+			conditions[host] = IsolatedFromLAN
+		case slices.Contains(isolated[isolatedFromAPI], host):
+			conditions[host] = IsolatedFromAPI
+		default:
+			conditions[host] = Connected
+		}
+	}
+	return conditions, nil
 }
 
-// parseElements reads the answer of `nft -j list set`.
-func parseElements(output []byte) ([]string, error) {
+// parseSets reads the elements of every set from what `nft -j list table` writes.
+func parseSets(listed []byte) (map[string][]string, error) {
 	var answer struct {
 		Objects []struct {
 			Set *struct {
+				Name     string   `json:"name"`
 				Elements []string `json:"elem"`
 			} `json:"set"`
 		} `json:"nftables"`
 	}
-	if err := json.Unmarshal(output, &answer); err != nil {
+	if err := json.Unmarshal(listed, &answer); err != nil {
 		return nil, fmt.Errorf("reading what nft lists: %w", err)
 	}
+	sets := map[string][]string{}
 	for _, object := range answer.Objects {
 		if object.Set != nil {
-			return object.Set.Elements, nil
+			sets[object.Set.Name] = object.Set.Elements
 		}
 	}
-	return nil, nil
+	return sets, nil
 }
 
-func nft(cluster, host, commands string, flags ...string) ([]byte, error) {
+// nft runs commands from its standard input, or those among the arguments.
+func nft(cluster, host, commands string, arguments ...string) ([]byte, error) {
+	if len(arguments) == 0 {
+		arguments = []string{"-f", "-"}
+	}
 	var output, complaints bytes.Buffer
 	err := Enter(cluster, host, func() error {
-		command := exec.Command("nft", append(flags, "-f", "-")...)
+		command := exec.Command("nft", arguments...)
 		command.Stdin = strings.NewReader(commands)
 		command.Stdout, command.Stderr = &output, &complaints
 		return command.Run()
@@ -163,10 +177,7 @@ type port struct {
 }
 
 func withPort(cluster, host string, f func(*port) error) error {
-	lan, err := handle(cluster, topology.LAN)
-	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("cluster %q is not up: start it with `cluster up`", cluster)
-	}
+	lan, err := openSwitch(cluster)
 	if err != nil {
 		return err
 	}
@@ -179,4 +190,12 @@ func withPort(cluster, host string, f func(*port) error) error {
 		return fmt.Errorf("at the switch's port of %s: %w", host, err)
 	}
 	return nil
+}
+
+func openSwitch(cluster string) (*netlink.Handle, error) {
+	lan, err := handle(cluster, topology.LAN)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("cluster %q is not up; `cluster up --name %s` starts it", cluster, cluster)
+	}
+	return lan, err
 }
