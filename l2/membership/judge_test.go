@@ -160,6 +160,14 @@ func TestRestartWithoutRecords(t *testing.T) {
 	e.wantDropped(1710, heartbeat("a/old", 1000), DropEndedEpoch)
 	e.wantMembers(1710, "a/new")
 	e.wantLastHeard("a/old", 1150)
+
+	// The older one going on does not end the newer.
+	e = newEars(t)
+	e.hear(0, "a/old")
+	e.hear(100, "a/new")
+	e.hearAll(200, 900, "a/old")
+	e.hear(1000, "a/new")
+	e.wantMembers(1000, "a/new")
 }
 
 // The records decide: what they named and no longer name has ended; what they never named is heard, and vouches for nothing.
@@ -202,6 +210,7 @@ func TestRecordsDecide(t *testing.T) {
 func TestWitnessStartsWithTheRecords(t *testing.T) {
 	e := newEars(t)
 	e.hearAll(0, 1000, "a/1")
+	e.hearAll(0, 1000, "stray/1")
 	e.wantWitness(1000, "b/1", 0)
 	e.Sessions(map[string]string{"a": "a/1"})
 	e.wantWitness(1000, "b/1", never)
@@ -325,7 +334,7 @@ func TestMemberListIsBounded(t *testing.T) {
 	e := newEars(t)
 	e.Sessions(map[string]string{"a": "a/1"})
 	e.hear(0, "a/1")
-	for n := range 3 * maxEpochs {
+	for n := range maxEpochs + 500 {
 		e.hear(n, fmt.Sprintf("n%d/%d", n%50, n))
 		hears := make([]Hearing, 50)
 		for i := range hears {

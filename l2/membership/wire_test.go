@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/net/ipv4"
@@ -230,6 +231,18 @@ func describe(datagram Datagram) string {
 	return string(datagram.Data[headerLength+signatureLength+4:]) + " " + family + " " + datagram.Interface
 }
 
+// next is what a Transport receives next.
+func next(t *testing.T, transport *Transport) Datagram {
+	t.Helper()
+	select {
+	case datagram := <-transport.Datagrams():
+		return datagram
+	case <-time.After(10 * time.Second):
+		t.Fatal("nothing more was heard")
+		return Datagram{}
+	}
+}
+
 func hearsNothing(t *testing.T, transport *Transport, within time.Duration) {
 	t.Helper()
 	select {
@@ -295,6 +308,56 @@ func TestHeartbeatsReachAll(t *testing.T) {
 	}
 }
 
+// All parts together: signed heartbeats over the wire make a member list, and each counts once.
+func TestMemberListOnWires(t *testing.T) {
+	l := newLAN(t)
+	key := testKey(t, secret)
+	var transports []*Transport
+	for n := 1; n <= 3; n++ {
+		h := newHost(t, n)
+		transports = append(transports, h.start(h.plug(l, "eth0", fmt.Sprintf("192.168.1.%d/24", 10+n))))
+	}
+	foreign := beat()
+	transports[0].Send(testKey(t, otherSecret).Seal(foreign))
+	for sequence := range uint64(5) {
+		for n, transport := range transports {
+			node := fmt.Sprintf("node-%d", n)
+			transport.Send(key.Seal(Heartbeat{Node: node, Epoch: node + "/x", Sequence: sequence}))
+		}
+	}
+	for n, transport := range transports {
+		judge := NewJudge(Config{Node: fmt.Sprintf("node-%d", n), Period: time.Minute, SilencePeriods: 5.5, WitnessPeriods: 2.5})
+		counts := map[DropReason]int{}
+		want := map[DropReason]int{DropNone: 10, DropDuplicate: 10, DropForeign: 2}
+		if n == 0 {
+			delete(want, DropForeign)
+		}
+		total := 0
+		for _, count := range want {
+			total += count
+		}
+		for range total {
+			select {
+			case datagram := <-transport.Datagrams():
+				heartbeat, err := key.Open(datagram.Data)
+				reason := ReasonOf(err)
+				if err == nil {
+					_, reason = judge.Heard(heartbeat, datagram.At)
+				}
+				if reason == DropReplayed { // the other family was faster by more than one
+					reason = DropDuplicate
+				}
+				counts[reason]++
+			case <-time.After(10 * time.Second):
+				t.Fatalf("node-%d: %v", n, counts)
+			}
+		}
+		if diff := cmp.Diff(want, counts); diff != "" || len(judge.Members(time.Now())) != 2 {
+			t.Errorf("node-%d: members %v; %s", n, judge.Members(time.Now()), diff)
+		}
+	}
+}
+
 // Where the LAN keeps two hosts apart, each is heard by the third and not by the other; a cut wire and a healed one are just that.
 func TestHeartbeatsFiltered(t *testing.T) {
 	l := newLAN(t)
@@ -344,10 +407,14 @@ func TestInterfacesComeAndGo(t *testing.T) {
 	a.do(func() { fromA.SetInterfaces([]Interface{eth0, eth1}) })
 	fromA.Send(heartbeatOf("a"))
 	for range 4 { // two interfaces, two families, all on the same LAN
-		<-fromB.Datagrams()
+		next(t, fromB)
 	}
 	hearsNothing(t, fromB, 20*time.Millisecond)
 	hears(t, fromA, "a IPv6 eth0", "a IPv6 eth1") // by the other wire; Judge drops it as its own
+
+	fromB.Send(heartbeatOf("b")) // each wire's only on its own socket
+	hears(t, fromA, "b IPv4 eth0", "b IPv6 eth0", "b IPv4 eth1", "b IPv6 eth1")
+	hearsNothing(t, fromA, 20*time.Millisecond)
 
 	a.do(func() { fromA.SetInterfaces([]Interface{eth1}) })
 	fromB.Send(heartbeatOf("b"))
@@ -395,7 +462,7 @@ func TestSourceAddress(t *testing.T) {
 	fromA.Send(heartbeatOf("a"))
 	sources := map[netip.Addr]bool{}
 	for range 4 {
-		datagram := <-fromB.Datagrams()
+		datagram := next(t, fromB)
 		if addr := datagram.From.Addr().Unmap(); addr.Is4() {
 			sources[addr] = true
 		}
@@ -469,7 +536,7 @@ func TestOverflow(t *testing.T) {
 	}
 	eventually(t, "what comes after the flood is heard", func() bool {
 		fromA.Send(heartbeatOf("after"))
-		return strings.HasPrefix(describe(<-fromB.Datagrams()), "after")
+		return strings.HasPrefix(describe(next(t, fromB)), "after")
 	})
 }
 

@@ -198,6 +198,24 @@ func TestConstrainedVIPs(t *testing.T) {
 	}
 }
 
+// A holder that has more than its share gives up what others can take, and keeps what only it may announce.
+func TestHolderKeepsWhatOnlyItMayAnnounce(t *testing.T) {
+	vips := spreadOf(20, 2)
+	only := map[string]Verdict{"node-1": {Eligible: true, InSubnet: true}}
+	for n, addr := range slices.SortedFunc(maps.Keys(vips), netip.Addr.Compare) {
+		if n%2 == 0 {
+			vips[addr] = VIP{Addr: addr, Nodes: only}
+		}
+	}
+	held := map[netip.Addr]string{}
+	for addr := range vips {
+		held[addr] = "node-1"
+	}
+	if got := loads(Candidates(vips, everyNode, held)); got["node-1"] > 11 {
+		t.Errorf("loads %v", got)
+	}
+}
+
 func TestCandidatesListed(t *testing.T) {
 	vips := spreadOf(100, 30)
 	held := map[netip.Addr]string{}
