@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -47,9 +48,17 @@ type observer struct {
 }
 
 func (o *observer) Announced(vip plan.VIP) {
-	o.Withdrawn(vip.Addr)
+	shown := o.services[vip.Addr]
 	o.services[vip.Addr] = vip.Services
+	for _, service := range shown {
+		if !slices.Contains(vip.Services, service) {
+			o.forget(service, vip.Addr)
+		}
+	}
 	for _, service := range vip.Services {
+		if slices.Contains(shown, service) {
+			continue
+		}
 		announced.WithLabelValues(service.String(), "layer2", o.node, vip.Addr.String()).Set(1)
 		o.events.Event(o.reference(service), corev1.EventTypeNormal, eventNodeAssigned,
 			fmt.Sprintf("announcing from node %q with protocol %q", o.node, "layer2"))
@@ -58,9 +67,13 @@ func (o *observer) Announced(vip plan.VIP) {
 
 func (o *observer) Withdrawn(address netip.Addr) {
 	for _, service := range o.services[address] {
-		announced.Delete(map[string]string{"service": service.String(), "protocol": "layer2", "node": o.node, "ip": address.String()})
+		o.forget(service, address)
 	}
 	delete(o.services, address)
+}
+
+func (o *observer) forget(service types.NamespacedName, address netip.Addr) {
+	announced.Delete(map[string]string{"service": service.String(), "protocol": "layer2", "node": o.node, "ip": address.String()})
 }
 
 func (o *observer) Conflict(vip plan.VIP, sighting election.Sighting) {

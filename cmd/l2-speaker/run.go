@@ -79,7 +79,7 @@ func run(ctx context.Context, o *options) error {
 	transport := membership.NewTransport(running, membership.TransportConfig{})
 	speaker = election.NewSpeaker(ctx, election.Config{
 		Node: o.node, Namespace: o.namespace, Timing: o.timing(), WithdrawOnAPILoss: o.onAPILoss == "withdraw",
-		Leases: clients.leases.CoordinationV1(), Announcer: announcer, Sender: transport, Observer: observer,
+		Leases: clients.leases.CoordinationV1(), Sessions: clients.session.CoordinationV1(), Announcer: announcer, Sender: transport, Observer: observer,
 		LeaveWithin: o.leaveWithin, Writes: writes,
 	})
 	watcher, err := cluster.NewWatcher(clients.kube, clients.custom, o.namespace, o.selection, func(vips map[netip.Addr]plan.VIP) { speaker.SetPlan(vips) })
@@ -142,15 +142,15 @@ func relay(ctx context.Context, announcer *announce.Announcer, transport *member
 		case sighting := <-announcer.Sightings():
 			speaker.Sight(sighting.Addr, sighting.MAC.String(), sighting.Interface)
 		case datagram := <-transport.Datagrams():
-			speaker.Hear(datagram.Data)
+			speaker.Hear(datagram.Data, datagram.At)
 		}
 	}
 }
 
 // clients have a budget each, so that no kind of request starves another: least of all the renewal of the session.
 type clients struct {
-	kube, leases, events kubernetes.Interface
-	custom               *client.Client
+	kube, leases, session, events kubernetes.Interface
+	custom                        *client.Client
 }
 
 func newClients(kubeconfig string) (*clients, error) {
@@ -169,6 +169,9 @@ func newClients(kubeconfig string) (*clients, error) {
 		return nil, err
 	}
 	if c.leases, err = kubernetes.NewForConfig(budget(config, 500, 1000)); err != nil {
+		return nil, err
+	}
+	if c.session, err = kubernetes.NewForConfig(budget(config, 20, 20)); err != nil {
 		return nil, err
 	}
 	if c.events, err = kubernetes.NewForConfig(budget(config, 20, 100)); err != nil {

@@ -5,6 +5,7 @@ package election
 import (
 	"context"
 	"maps"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -32,6 +33,8 @@ type vipLock struct {
 	node      string
 	epoch     Epoch
 	claim     Claim
+	// slot waits for a place among the writes under way, and returns what gives it back.
+	slot func(context.Context) (free func(), err error)
 	// written is told, once, how the swap ended. A won claim comes with the record.
 	written func(object *coordinationv1.Lease, err error)
 	done    bool
@@ -76,6 +79,15 @@ func (l *vipLock) swap(ctx context.Context, record resourcelock.LeaderElectionRe
 		return errFenced
 	}
 	l.done = true
+	free, err := l.slot(ctx)
+	if err != nil {
+		l.written(nil, err)
+		return err
+	}
+	defer free()
+	if record.LeaderTransitions < 0 || record.LeaderTransitions >= math.MaxInt32 { // somebody's hand was in it
+		record.LeaderTransitions = 0
+	}
 	lease.Spec = resourcelock.LeaderElectionRecordToLeaseSpec(&record)
 	lease.Labels, lease.Annotations = maps.Clone(lease.Labels), maps.Clone(lease.Annotations)
 	if lease.Labels == nil {
@@ -111,7 +123,7 @@ func (l *vipLock) run(ctx context.Context) error {
 		LeaseDuration: vipTiming.duration,
 		RenewDeadline: vipTiming.deadline,
 		RetryPeriod:   vipTiming.retry,
-		Name:          names.VIPLease(l.claim.VIP),
+		Name:          "vip", // of the elector's metrics: one for all, not a series for each VIP there ever was
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(context.Context) {},
 			OnStoppedLeading: func() {},

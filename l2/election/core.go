@@ -3,6 +3,7 @@
 package election
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -61,6 +62,8 @@ const (
 	probeHeld = 5 * time.Second
 	// probeHandOver is how often a holder asks for its successor's answer (E8).
 	probeHandOver = 500 * time.Millisecond
+	// readEvery bounds how often announcements by other speakers make this one ask the API server about a VIP.
+	readEvery = time.Second
 	// probeYielded is how often a speaker that yielded asks whether anybody answers (E7).
 	probeYielded = 500 * time.Millisecond
 	// silentVIP is how long nobody must answer before one that yielded answers again, and rankWait what each rank adds.
@@ -147,12 +150,13 @@ type Core struct {
 	gatewaySince time.Time
 	// suspects are the epochs that are not heard, and since when their node's address has been asked for.
 	suspects     map[Epoch]time.Time
-	fencing      map[Epoch]time.Time
+	fencing      map[string]time.Time // by node: when its session was last tried to end
 	returns      []time.Time
 	heard        map[string]bool // epochs that were not silent at the last step
 	gatewayKnown bool
 	linkDown     bool
 	vips         map[netip.Addr]*vip
+	ordered      []*vip // the same by address; nil when it has to be made anew
 }
 
 // NewCore returns the decision core of a speaker that starts now. With withdrawOnAPILoss it stops answering when its
@@ -163,7 +167,7 @@ func NewCore(node string, timing Timing, withdrawOnAPILoss bool) *Core {
 		timing:   timing,
 		withdraw: withdrawOnAPILoss,
 		suspects: map[Epoch]time.Time{},
-		fencing:  map[Epoch]time.Time{},
+		fencing:  map[string]time.Time{},
 		heard:    map[string]bool{},
 		vips:     map[netip.Addr]*vip{},
 	}
@@ -178,12 +182,11 @@ func (c *Core) Answering(address netip.Addr) bool {
 // AnsweringFor lists the VIPs that this speaker answers for, in order.
 func (c *Core) AnsweringFor() []netip.Addr {
 	var list []netip.Addr
-	for address, vip := range c.vips {
+	for _, vip := range c.inOrder() {
 		if vip.answering {
-			list = append(list, address)
+			list = append(list, vip.address)
 		}
 	}
-	slices.SortFunc(list, netip.Addr.Compare)
 	return list
 }
 
@@ -210,14 +213,15 @@ func (c *Core) Step(v *View) Actions {
 	for address := range v.Leases {
 		c.vip(address)
 	}
-	for _, address := range c.inOrder() {
-		vip := c.vips[address]
+	for _, vip := range c.inOrder() {
+		address := vip.address
 		c.decide(v, vip, &out)
 		if !vip.answering && !vip.claiming && !vip.yielded {
 			_, planned := v.Targets[address]
 			_, recorded := v.Leases[address]
 			if !planned && !recorded {
 				delete(c.vips, address)
+				c.ordered = nil
 			}
 		}
 	}
@@ -227,13 +231,11 @@ func (c *Core) Step(v *View) Actions {
 }
 
 // inOrder lists the VIPs so that equal views lead to equal decisions.
-func (c *Core) inOrder() []netip.Addr {
-	list := make([]netip.Addr, 0, len(c.vips))
-	for address := range c.vips {
-		list = append(list, address)
+func (c *Core) inOrder() []*vip {
+	if c.ordered == nil {
+		c.ordered = slices.SortedFunc(maps.Values(c.vips), func(a, b *vip) int { return a.address.Compare(b.address) })
 	}
-	slices.SortFunc(list, netip.Addr.Compare)
-	return list
+	return c.ordered
 }
 
 func (c *Core) vip(address netip.Addr) *vip {
@@ -241,6 +243,7 @@ func (c *Core) vip(address netip.Addr) *vip {
 	if state == nil {
 		state = &vip{address: address}
 		c.vips[address] = state
+		c.ordered = nil
 	}
 	return state
 }
@@ -254,6 +257,10 @@ func (c *Core) valid(v *View) bool {
 func (c *Core) renewed(v *View) bool {
 	return v.Epoch != "" && !v.Ack.IsZero() && v.Now.Sub(v.Ack) < c.timing.RenewDeadline
 }
+
+// mayAnswer says whether this speaker may answer for what it holds: always, unless it was told to withdraw when its session
+// may have run out (E6).
+func (c *Core) mayAnswer(v *View) bool { return !c.withdraw || c.valid(v) }
 
 // mayTake says whether this speaker may take a VIP now (E6, E9, E10).
 func (c *Core) mayTake(v *View) bool {

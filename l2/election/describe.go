@@ -9,7 +9,8 @@ import (
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/plan"
 )
 
-// FormatInterfaces writes what a session Lease says of the interfaces of its speaker: `eth0=192.168.1.11/24,fd00::b/64;eth1=`.
+// FormatInterfaces writes what a session Lease says of the interfaces of its speaker: `eth0=192.168.1.11/24,fd00::b/64;eth1=`. A
+// speaker that has none says so with a lone `;`.
 func FormatInterfaces(interfaces []LocalInterface) string {
 	parts := make([]string, 0, len(interfaces))
 	for _, each := range interfaces {
@@ -18,6 +19,9 @@ func FormatInterfaces(interfaces []LocalInterface) string {
 			addresses = append(addresses, address.String())
 		}
 		parts = append(parts, each.Name+"="+strings.Join(addresses, ","))
+	}
+	if len(parts) == 0 {
+		return ";"
 	}
 	return strings.Join(parts, ";")
 }

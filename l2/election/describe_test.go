@@ -25,6 +25,7 @@ func TestInterfacesOnTheSessionLease(t *testing.T) {
 		want []plan.Interface
 	}{
 		{"", nil},
+		{FormatInterfaces(nil), []plan.Interface{}},
 		{text, []plan.Interface{
 			{Name: "eth0", Up: true, Subnets: []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24"), netip.MustParsePrefix("fd00:1::/64")}},
 			{Name: "eth1", Up: true},

@@ -15,13 +15,14 @@ func (c *Core) judgeMyself(v *View, out *Actions) {
 	if !c.renewed(v) || stalled {
 		c.renewedSince = v.Now
 	}
-	c.isolated = c.alone(v) && !v.GatewayAnsweredAt.IsZero() && v.Now.Sub(v.GatewayAnsweredAt) > gatewaySilence
+	alone := c.alone(v)
+	c.isolated = alone && !v.GatewayAnsweredAt.IsZero() && v.Now.Sub(v.GatewayAnsweredAt) > gatewaySilence
 	if !c.renewed(v) || stalled || c.isolated || v.LinkDown {
 		c.steadySince = v.Now
 	}
 
 	every := time.Second
-	if c.alone(v) || len(c.suspects) > 0 {
+	if alone || len(c.suspects) > 0 {
 		every = c.timing.Period
 	}
 	if c.isolated {
@@ -62,33 +63,25 @@ func (c *Core) askSuspects(v *View, out *Actions) {
 	maps.DeleteFunc(c.suspects, func(epoch Epoch, _ time.Time) bool { return !suspected[epoch] })
 }
 
-// alone says that none of the members heard before has been heard for the time of an isolation (E9).
+// alone says that there are other speakers by the records, and that none has been heard for the time of an isolation (E9).
 func (c *Core) alone(v *View) bool {
-	any := false
+	others := false
 	for node, session := range v.Sessions {
 		if node == c.node || session.Epoch == "" {
 			continue
 		}
-		at, ok := v.Liveness.LastHeard(string(session.Epoch))
-		if !ok {
-			continue
-		}
-		if v.Now.Sub(at) < gatewaySilence {
+		if at, ok := v.Liveness.LastHeard(string(session.Epoch)); ok && v.Now.Sub(at) < gatewaySilence {
 			return false
 		}
-		any = true
+		others = true
 	}
-	return any
+	return others
 }
 
 // fence ends the sessions of speakers that are gone (E4). The peers of a dead speaker take turns, so that one swap
 // mostly suffices.
 func (c *Core) fence(v *View, out *Actions) {
-	for epoch := range c.fencing {
-		if node, _, _ := strings.Cut(string(epoch), "/"); v.Sessions[node].Epoch != epoch {
-			delete(c.fencing, epoch)
-		}
-	}
+	maps.DeleteFunc(c.fencing, func(node string, _ time.Time) bool { return v.Sessions[node].Epoch == "" })
 	if !v.Synced || v.Leaving || !c.renewed(v) || c.isolated || v.LinkDown {
 		return
 	}
@@ -100,10 +93,10 @@ func (c *Core) fence(v *View, out *Actions) {
 		if v.Now.Sub(since) < wait+time.Duration(c.turn(v, node))*c.timing.Stagger/3 {
 			continue
 		}
-		if tried, ok := c.fencing[session.Epoch]; ok && v.Now.Sub(tried) < c.timing.SuccessorWait {
+		if tried, ok := c.fencing[node]; ok && v.Now.Sub(tried) < c.timing.SuccessorWait {
 			continue
 		}
-		c.fencing[session.Epoch] = v.Now
+		c.fencing[node] = v.Now
 		out.Fences = append(out.Fences, Fence{Session: session, Reason: reason})
 	}
 	slices.SortFunc(out.Fences, func(a, b Fence) int { return strings.Compare(a.Session.Node, b.Session.Node) })

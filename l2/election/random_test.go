@@ -50,7 +50,7 @@ func TestRandomFaults(t *testing.T) {
 func (w *world) fault(random *rand.Rand) {
 	nodes := w.all()
 	node := nodes[random.IntN(len(nodes))]
-	switch random.IntN(6) {
+	switch random.IntN(7) {
 	case 0:
 		node.setCut(true)
 	case 1:
@@ -64,6 +64,8 @@ func (w *world) fault(random *rand.Rand) {
 	case 4:
 		node.crash()
 	case 5:
+		node.setLANCut(true)
+	case 6:
 		w.exclude(node.name, true)
 	}
 }

@@ -41,6 +41,10 @@ func NewRecords() *Records {
 // Listed replaces the picture with a complete list. Objects that an answer showed in a newer version are kept.
 func (r *Records) Listed(objects []*coordinationv1.Lease, version string, now time.Time) {
 	listed := parseVersion(version)
+	if listed < r.watched { // versions went back: the API server's store was restored, and nothing that is held counts
+		*r = *NewRecords()
+		r.sessionChanges = uint64(now.UnixNano())
+	}
 	r.watched = max(r.watched, listed)
 	present := make(map[string]bool, len(objects))
 	for _, object := range objects {
@@ -115,9 +119,11 @@ func (r *Records) merge(object *coordinationv1.Lease, now time.Time) {
 		r.versions[object.Name] = version
 		old := r.sessions[node]
 		session := Session{Node: node, Epoch: Epoch(holder(object)), ChangedAt: now, Object: object}
-		if seconds := object.Spec.LeaseDurationSeconds; seconds != nil {
+		session.Duration = DefaultTiming().SessionDuration
+		if seconds := object.Spec.LeaseDurationSeconds; seconds != nil && *seconds > 0 {
 			session.Duration = time.Duration(*seconds) * time.Second
 		}
+		_, session.Leaving = object.Annotations[names.AnnotationLeaving]
 		r.sessions[node] = session
 		if old.Epoch != session.Epoch || describes(old.Object) != describes(object) {
 			r.sessionChanges++
@@ -156,7 +162,9 @@ func describes(object *coordinationv1.Lease) string {
 	if object == nil {
 		return ""
 	}
-	return object.Annotations[names.AnnotationMACs] + "\n" + object.Annotations[names.AnnotationInterfaces]
+	return strings.Join([]string{
+		object.Annotations[names.AnnotationMACs], object.Annotations[names.AnnotationInterfaces], object.Annotations[names.AnnotationLeaving],
+	}, "\n")
 }
 
 // nodesByMAC maps the hardware addresses that speakers announce from to their nodes.

@@ -16,7 +16,13 @@ const atRest = 5 * time.Second
 func TestE2OneHolderByLease(t *testing.T) {
 	inWorld(t, 3, 3, func(w *world) {
 		w.pass(atRest)
-		w.settled()
+		perNode := map[string]int{}
+		for _, node := range w.settled() {
+			perNode[node]++
+		}
+		if len(perNode) != 3 {
+			t.Errorf("VIPs per node %v, want one each", perNode)
+		}
 	})
 }
 
@@ -186,6 +192,125 @@ func TestE6OneNodeLosesTheAPI(t *testing.T) {
 		w.node(victim).setAPIAway(false)
 		w.pass(20 * time.Second)
 		w.settled()
+	})
+}
+
+// E6: a speaker that was told to withdraws, once, when its session has run out, and answers again when it is back.
+func TestE6WithdrawOnAPILoss(t *testing.T) {
+	inWorldWith(t, 1, 2, func(w *world) { w.withdraw = true }, func(w *world) {
+		w.pass(atRest)
+		w.settled()
+		node := w.node("node-1")
+		node.setAPIAway(true)
+		w.pass(3 * time.Second)
+		if who := w.who(w.vip(0)); len(who) != 1 {
+			t.Errorf("answered by %v before the session ran out, want node-1", who)
+		}
+		w.pass(15 * time.Second)
+		if who := w.who(w.vip(0)); len(who) != 0 || node.withdrawals != 2 {
+			t.Errorf("answered by %v after %d withdrawals of 2 VIPs, want nobody after 2", who, node.withdrawals)
+		}
+		node.setAPIAway(false)
+		w.pass(10 * time.Second)
+		w.settled()
+	})
+}
+
+// E9: a node whose LAN is cut while it still reaches the API server gives its VIPs away, also where heartbeats never came through.
+func TestE9IsolatedNodeGivesItsVIPsAway(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		nodes  int
+		change func(*world)
+		fault  func(*node)
+	}{
+		{"three nodes", 3, func(*world) {}, func(n *node) { n.setLANCut(true) }},
+		{"three nodes, multicast is filtered", 3, func(w *world) { w.filtered = true }, func(n *node) { n.setLANCut(true) }},
+		{"two nodes, the cable is pulled, there is no gateway", 2, func(w *world) { w.noGateway = true }, func(n *node) {
+			n.setLANCut(true)
+			n.speaker.SetInterfaces(nil)
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inWorldWith(t, test.nodes, 3, test.change, func(w *world) {
+				w.pass(atRest)
+				from := time.Now()
+				victim := w.settled()[w.vip(0)]
+				test.fault(w.node(victim))
+				w.pass(20 * time.Second)
+				if gap, _ := w.gap(from); gap > 2500*time.Millisecond {
+					t.Errorf("gap %v, want at most 2.5 s", gap)
+				}
+				for vip, node := range w.settled() {
+					if node == victim {
+						t.Errorf("%s is still held by %s", vip, victim)
+					}
+				}
+			})
+		})
+	}
+}
+
+// E6, E10: session Leases deleted by hand take no VIP away, and cost no back-off.
+func TestSessionsDeletedByHandInterruptNothing(t *testing.T) {
+	for _, nodes := range []int{1, 3} {
+		inWorld(t, nodes, 3, func(w *world) {
+			w.pass(atRest)
+			w.settled()
+			from := time.Now()
+			for _, node := range w.all() {
+				w.api.delete(names.SessionLease(node.name))
+			}
+			w.pass(10 * time.Second)
+			if gap, overlap := w.gap(from); gap > 0 || overlap > 50*time.Millisecond {
+				t.Errorf("%d nodes: gap %v, overlap %v; want none and at most 50 ms", nodes, gap, overlap)
+			}
+			w.settled()
+		})
+	}
+}
+
+// E8: when all speakers are told to stop at once, none waits for another to take its VIPs.
+func TestE8AllStopAtOnce(t *testing.T) {
+	inWorld(t, 3, 6, func(w *world) {
+		w.pass(atRest)
+		from := time.Now()
+		for _, node := range w.all() {
+			node.stop()
+		}
+		for _, node := range w.all() {
+			node.ended <- <-node.ended
+		}
+		if took := time.Since(from); took > 4*time.Second {
+			t.Errorf("stopping took %v, want at most 4 s", took)
+		}
+	})
+}
+
+// A successor written on a Lease by hand costs no more than the write that takes it back.
+func TestSuccessorWrittenByHandIsTakenBack(t *testing.T) {
+	inWorld(t, 3, 1, func(w *world) {
+		w.pass(atRest)
+		before := w.settled()[w.vip(0)]
+		w.exclude(before, true)
+		w.pass(2 * time.Second)
+		holder := w.settled()[w.vip(0)]
+		_, reads := w.api.counts()
+		lease := w.api.lease(names.VIPLease(w.vip(0)))
+		lease.Annotations[names.AnnotationSuccessor] = before
+		if _, err := w.api.put(lease, false); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(10 * time.Second)
+		if got := w.settled()[w.vip(0)]; got != holder {
+			t.Errorf("moved from %s to %s", holder, got)
+		}
+		if _, after := w.api.counts(); after-reads > 5 {
+			t.Errorf("%d reads, want at most 5", after-reads)
+		}
+		if got := w.api.lease(names.VIPLease(w.vip(0))).Annotations[names.AnnotationSuccessor]; got != "" {
+			t.Errorf("successor is still %q", got)
+		}
 	})
 }
 

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/ptr"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
 )
@@ -40,7 +41,7 @@ type session struct {
 	// acknowledged is told of every write that the API server acknowledged, with the time at which it was sent;
 	// fenced, that an epoch was ended by somebody else. Both are called from the session's goroutine.
 	acknowledged func(epoch Epoch, sent time.Time, object *coordinationv1.Lease)
-	fenced       func(epoch Epoch)
+	fenced       func(epoch Epoch, by string)
 }
 
 // run renews until the context is done, then releases the session: from then on the epoch has ended. Each time the epoch
@@ -55,7 +56,7 @@ func (s *session) run(ctx context.Context) error {
 			}
 		}
 		if lock.fenced.Load() {
-			s.fenced(epoch)
+			s.fenced(epoch, lock.fencedBy)
 		}
 	}
 	return nil
@@ -96,7 +97,7 @@ func (s *session) newLock(ctx context.Context, epoch Epoch) *sessionLock {
 		epoch:   epoch,
 		leaving: ctx.Done(),
 	}
-	lock.Client = stampingGetter{LeasesGetter: s.client, session: s, epoch: epoch}
+	lock.Client = stampingGetter{LeasesGetter: s.client, session: s, lock: lock}
 	return lock
 }
 
@@ -110,6 +111,8 @@ type sessionLock struct {
 	// fenced is set when the record, having named this epoch, no longer does; stop then ends the elector.
 	fenced atomic.Bool
 	stop   context.CancelFunc
+	// fencedBy is the epoch of the peer that ended this one, by the record that was last read; empty when it was no peer.
+	fencedBy string
 	// leaving is closed when the speaker wants the session released.
 	leaving <-chan struct{}
 }
@@ -169,23 +172,27 @@ func (l *sessionLock) end() error {
 type stampingGetter struct {
 	coordinationv1client.LeasesGetter
 	session *session
-	epoch   Epoch
+	lock    *sessionLock
 }
 
 func (g stampingGetter) Leases(namespace string) coordinationv1client.LeaseInterface {
-	return stampingLeases{LeaseInterface: g.LeasesGetter.Leases(namespace), session: g.session, epoch: g.epoch}
+	return stampingLeases{LeaseInterface: g.LeasesGetter.Leases(namespace), session: g.session, lock: g.lock}
 }
 
 type stampingLeases struct {
 	coordinationv1client.LeaseInterface
 	session *session
-	epoch   Epoch
+	lock    *sessionLock
 }
 
 func (l stampingLeases) Get(ctx context.Context, name string, opts metav1.GetOptions) (*coordinationv1.Lease, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	return l.LeaseInterface.Get(ctx, name, opts)
+	lease, err := l.LeaseInterface.Get(ctx, name, opts)
+	if err == nil {
+		l.lock.fencedBy = lease.Annotations[names.AnnotationFencedBy]
+	}
+	return lease, err
 }
 
 func (l stampingLeases) Create(ctx context.Context, lease *coordinationv1.Lease, opts metav1.CreateOptions) (*coordinationv1.Lease, error) {
@@ -204,14 +211,18 @@ func (l stampingLeases) write(ctx context.Context, lease *coordinationv1.Lease, 
 	if lease.Annotations == nil {
 		lease.Annotations = map[string]string{}
 	}
-	maps.Copy(lease.Annotations, l.session.describe())
 	delete(lease.Annotations, names.AnnotationFencedBy)
+	delete(lease.Annotations, names.AnnotationLeaving)
+	maps.Copy(lease.Annotations, l.session.describe())
+	if transitions := lease.Spec.LeaseTransitions; transitions != nil && *transitions < 0 { // somebody's hand was in it
+		lease.Spec.LeaseTransitions = ptr.To[int32](0)
+	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	sent := time.Now()
 	answer, err := send(ctx)
 	if err == nil {
-		l.session.acknowledged(l.epoch, sent, answer.DeepCopy()) // LeaseLock writes into its own
+		l.session.acknowledged(l.lock.epoch, sent, answer.DeepCopy()) // LeaseLock writes into its own
 	}
 	return answer, err
 }

@@ -23,7 +23,7 @@ func lockOf(ctx context.Context, api *apiServer, epoch Epoch, macs string) *sess
 		client: api.client(&node{}), namespace: "metallb-system", node: "node-1", timing: DefaultTiming(),
 		describe:     func() map[string]string { return map[string]string{names.AnnotationMACs: macs} },
 		acknowledged: func(Epoch, time.Time, *coordinationv1.Lease) {},
-		fenced:       func(Epoch) {},
+		fenced:       func(Epoch, string) {},
 	}
 	lock := s.newLock(ctx, epoch)
 	lock.stop = func() {}

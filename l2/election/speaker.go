@@ -45,7 +45,8 @@ type Sender interface {
 
 // Observer is told what users are shown. Its methods are called from the decision loop and must not block.
 type Observer interface {
-	// Announced and Withdrawn: this node now answers, or no longer answers, for a VIP. vip is what the plan says of it.
+	// Announced and Withdrawn: this node now answers, or no longer answers, for a VIP. vip is what the plan says of it; Announced
+	// is called again when that may have changed.
 	Announced(vip plan.VIP)
 	Withdrawn(address netip.Addr)
 	// Conflict: a host that is no speaker announces a VIP of this node.
@@ -63,10 +64,11 @@ type Config struct {
 	Timing    Timing
 	// WithdrawOnAPILoss: see NewCore.
 	WithdrawOnAPILoss bool
-	Leases            coordinationv1client.LeasesGetter
-	Announcer         Announcer
-	Sender            Sender
-	Observer          Observer
+	// Leases is the client for VIP Leases and the watch; Sessions, with a budget of its own, for this speaker's own session.
+	Leases, Sessions coordinationv1client.LeasesGetter
+	Announcer        Announcer
+	Sender           Sender
+	Observer         Observer
 	// LeaveWithin bounds how long Run takes after its context is done.
 	LeaveWithin time.Duration
 	// Writes to VIP Leases and foreign sessions under way at once.
@@ -94,7 +96,6 @@ type Speaker struct {
 	core     *Core
 	records  *Records
 	judge    *membership.Judge
-	key      *membership.Key
 	sequence uint64
 	view     View
 	plan     map[netip.Addr]plan.VIP
@@ -115,9 +116,14 @@ type Speaker struct {
 	summaryAt    time.Time
 	summarise    bool
 	members      int
+	heardAt      time.Time // the judge's time, which must not go backwards
 	stopElectors context.CancelFunc
 
 	description atomic.Pointer[map[string]string]
+	key         atomic.Pointer[membership.Key]
+	// described is closed once the interfaces are known.
+	described     chan struct{}
+	describedOnce sync.Once
 }
 
 // LocalInterface is an interface of this node that VIPs may be announced on.
@@ -147,6 +153,7 @@ func NewSpeaker(ctx context.Context, config Config) *Speaker {
 		view:     View{NodeAnsweredAt: map[string]time.Time{}},
 	}
 	s.description.Store(&map[string]string{})
+	s.described = make(chan struct{})
 	s.turned.Store(-int64(time.Hour))
 	return s
 }
@@ -160,11 +167,16 @@ func (s *Speaker) Alive() bool {
 // Fresh says whether this speaker's session was renewed lately, so that it may announce without asking first (E9).
 func (s *Speaker) Fresh() bool { return s.fresh.Load() }
 
-// post hands something to the loop, which does it in order, and wakes the loop.
-func (s *Speaker) post(do func()) {
+// hand gives something to the loop, which does it in order, at its next turn.
+func (s *Speaker) hand(do func()) {
 	s.mailMu.Lock()
+	defer s.mailMu.Unlock()
 	s.mail = append(s.mail, do)
-	s.mailMu.Unlock()
+}
+
+// post hands something to the loop and wakes it.
+func (s *Speaker) post(do func()) {
+	s.hand(do)
 	select {
 	case s.wake <- struct{}{}:
 	default:
@@ -178,22 +190,34 @@ func (s *Speaker) SetPlan(vips map[netip.Addr]plan.VIP) {
 
 // SetKey brings the key that heartbeats are signed with. Until then none are sent, and none are believed.
 func (s *Speaker) SetKey(key membership.Key) {
-	s.post(func() { s.key = &key })
+	s.key.Store(&key)
 }
 
 // SetInterfaces brings what this node can announce on.
 func (s *Speaker) SetInterfaces(interfaces []LocalInterface) {
 	s.post(func() {
 		s.interfaces = interfaces
-		macs := make([]string, 0, len(interfaces))
-		for _, each := range interfaces {
-			macs = append(macs, each.MAC)
+		s.describe()
+		if len(interfaces) > 0 {
+			s.describedOnce.Do(func() { close(s.described) })
 		}
-		s.description.Store(&map[string]string{
-			names.AnnotationMACs:       strings.Join(slices.Compact(slices.Sorted(slices.Values(macs))), ","),
-			names.AnnotationInterfaces: FormatInterfaces(interfaces),
-		})
 	})
+}
+
+// describe writes down what the next renewal of the session tells the other speakers.
+func (s *Speaker) describe() {
+	macs := make([]string, 0, len(s.interfaces))
+	for _, each := range s.interfaces {
+		macs = append(macs, each.MAC)
+	}
+	description := map[string]string{
+		names.AnnotationMACs:       strings.Join(slices.Compact(slices.Sorted(slices.Values(macs))), ","),
+		names.AnnotationInterfaces: FormatInterfaces(s.interfaces),
+	}
+	if s.view.Leaving {
+		description[names.AnnotationLeaving] = "true"
+	}
+	s.description.Store(&description)
 }
 
 // SetGateway brings the address of the default gateway on the LAN, or the zero address when there is none.
@@ -213,31 +237,35 @@ func (s *Speaker) SetGateway(gateway netip.Addr) {
 
 // Sight brings that another host announced an address or answered for it.
 func (s *Speaker) Sight(address netip.Addr, mac, iface string) {
+	at := time.Now()
 	s.post(func() {
 		if address == s.gateway {
-			s.view.GatewayAnsweredAt = time.Now()
+			s.view.GatewayAnsweredAt = at
 			return
 		}
 		if node, ok := s.addresses[address]; ok {
-			s.view.NodeAnsweredAt[node] = time.Now()
+			s.view.NodeAnsweredAt[node] = at
 			return
 		}
 		s.sightings = append(s.sightings, Sighting{VIP: address, Node: s.heldBy[mac], MAC: mac, Interface: iface})
 	})
 }
 
-// Hear brings a heartbeat datagram from the LAN.
-func (s *Speaker) Hear(datagram []byte) {
-	s.post(func() {
-		if s.key == nil {
-			return
-		}
-		heartbeat, err := s.key.Open(datagram)
-		if err != nil {
-			membership.CountDropped(membership.ReasonOf(err))
-			return
-		}
-		if accepted, reason := s.judge.Heard(heartbeat, time.Now()); !accepted {
+// Hear brings a heartbeat datagram from the LAN, received at the given time. It does not wake the loop, whose next turn is
+// soon enough to judge silence; and it is checked here, so that what a stranger sends costs the loop nothing.
+func (s *Speaker) Hear(datagram []byte, at time.Time) {
+	key := s.key.Load()
+	if key == nil {
+		return
+	}
+	heartbeat, err := key.Open(datagram)
+	if err != nil {
+		membership.CountDropped(membership.ReasonOf(err))
+		return
+	}
+	s.hand(func() {
+		s.heardAt = later(s.heardAt, at)
+		if accepted, reason := s.judge.Heard(heartbeat, s.heardAt); !accepted {
 			membership.CountDropped(reason)
 		}
 	})
@@ -253,7 +281,14 @@ func (s *Speaker) Run(ctx context.Context) error {
 	sessionContext, endSession := context.WithCancel(background)
 	defer endSession()
 	sessionEnded := make(chan error, 1)
-	go func() { sessionEnded <- s.newSession().run(sessionContext) }()
+	go func() {
+		select { // the first write tells the others where this speaker announces
+		case <-s.described:
+		case <-time.After(s.config.Timing.SessionDuration):
+		case <-ctx.Done():
+		}
+		sessionEnded <- s.newSession().run(sessionContext)
+	}()
 	s.work.Go(func() { s.watchLeases(background) })
 
 	s.ticker = time.NewTicker(s.config.Timing.Period)
@@ -269,6 +304,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 		case <-done:
 			done = nil
 			s.view.Leaving = true
+			s.describe()
 			deadline = time.After(s.config.LeaveWithin)
 			s.log.Info("Speaker stops: handing over what it announces", "node", s.config.Node, "vips", len(s.core.AnsweringFor()))
 		case <-deadline:
@@ -308,7 +344,9 @@ func (s *Speaker) turn(ctx context.Context, beat bool) {
 	if beat {
 		s.beat(now)
 	}
-	s.countMembers(now)
+	if beat {
+		s.countMembers(now)
+	}
 	s.summary(now)
 	s.turned.Store(int64(time.Since(s.born)))
 }
@@ -335,22 +373,28 @@ func (s *Speaker) derive() {
 			held[vip] = lease.Holder
 		}
 	}
-	live := func(node string) bool { return s.records.sessions[node].Epoch != "" }
+	live := func(node string) bool {
+		return s.records.sessions[node].Epoch != "" && !s.records.sessions[node].Leaving
+	}
 	candidates := plan.Candidates(s.plan, live, held)
+	before := s.view.Targets
 	s.view.Targets = make(map[netip.Addr]Target, len(s.plan))
 	for vip, planned := range s.plan {
 		if vip.Is6() {
 			continue // there is no NDP responder yet, and a Lease must not promise what nobody does
 		}
-		verdict, known := planned.Nodes[s.config.Node]
+		verdict := planned.Verdict(s.config.Node)
 		target := Target{Candidates: candidates[vip], Interfaces: verdict.Interfaces, Reason: string(verdict.Reason)}
-		if !known {
-			target.Reason = string(planned.Reason)
+		if !verdict.Eligible {
+			target.Interfaces = before[vip].Interfaces // until it is handed over it stays where it was
+		} else if !verdict.InSubnet && slices.ContainsFunc(candidates[vip], func(node string) bool { return planned.Verdict(node).InSubnet }) {
+			target.Misplaced, target.Reason = true, "no address in the VIP's subnet"
 		}
 		s.view.Targets[vip] = target
 		s.config.Announcer.Watch(vip)
 		if s.core.Answering(vip) {
 			s.config.Announcer.Announce(vip, target.Interfaces) // moves it when the interfaces have changed
+			s.config.Observer.Announced(planned)                // shows it on Services that are new on the VIP
 		}
 	}
 	for vip := range s.core.vips {
@@ -477,11 +521,12 @@ func (s *Speaker) dropElectors() {
 
 // beat multicasts this speaker's heartbeat, from the decision loop itself, so that a stuck loop is silent (E11).
 func (s *Speaker) beat(now time.Time) {
-	if s.key == nil || s.view.Epoch == "" {
+	key := s.key.Load()
+	if key == nil || s.view.Epoch == "" {
 		return
 	}
 	s.sequence++
-	s.config.Sender.Send(s.key.Seal(membership.Heartbeat{
+	s.config.Sender.Send(key.Seal(membership.Heartbeat{
 		Node:           s.config.Node,
 		Epoch:          string(s.view.Epoch),
 		Sequence:       s.sequence,
@@ -550,7 +595,7 @@ func (s *Speaker) leave(endSession context.CancelFunc, sessionEnded <-chan error
 
 func (s *Speaker) newSession() *session {
 	return &session{
-		client:    s.config.Leases,
+		client:    s.config.Sessions,
 		namespace: s.config.Namespace,
 		node:      s.config.Node,
 		timing:    s.config.Timing,
@@ -564,21 +609,26 @@ func (s *Speaker) newSession() *session {
 				s.records.Answered(object, time.Now())
 			})
 		},
-		fenced: func(epoch Epoch) {
-			s.post(func() { s.wasFenced(epoch, time.Now()) })
+		fenced: func(epoch Epoch, by string) {
+			s.post(func() { s.sessionLost(epoch, by, time.Now()) })
 		},
 	}
 }
 
-// wasFenced makes the speaker wait before it takes VIPs again, longer each time (E10).
-func (s *Speaker) wasFenced(epoch Epoch, now time.Time) {
+// sessionLost takes in that the session was ended by somebody else. If that was a peer, the speaker waits before it takes
+// VIPs again, longer each time (E10).
+func (s *Speaker) sessionLost(epoch Epoch, by string, now time.Time) {
 	timing := s.config.Timing
+	if s.view.Epoch == epoch {
+		s.view.Epoch, s.view.Ack = "", time.Time{}
+	}
+	if by == "" {
+		s.log.Info("Session was ended, and not by a speaker: was its Lease deleted by hand?", "node", s.config.Node, "epoch", epoch)
+		return
+	}
 	s.fencedAt = slices.DeleteFunc(s.fencedAt, func(at time.Time) bool { return now.Sub(at) > timing.FenceBackoffMax })
 	backoff := min(timing.FenceBackoff<<min(len(s.fencedAt), 16), timing.FenceBackoffMax)
 	s.fencedAt = append(s.fencedAt, now)
 	s.core.HoldOff(now.Add(backoff))
-	if s.view.Epoch == epoch {
-		s.view.Epoch, s.view.Ack = "", time.Time{}
-	}
-	s.log.Info("Session was ended by another speaker; this one takes no VIP for a while", "node", s.config.Node, "epoch", epoch, "backoff", backoff)
+	s.log.Info("Session was ended by another speaker; this one takes no VIP for a while", "node", s.config.Node, "epoch", epoch, "by", by, "backoff", backoff)
 }

@@ -19,6 +19,8 @@ type Session struct {
 	Node string
 	// Epoch is empty when the session has ended.
 	Epoch Epoch
+	// Leaving is set while its speaker hands over in order to stop.
+	Leaving bool
 	// Duration after which an unchanged session may be fenced without any other sign (E4 a).
 	Duration time.Duration
 	// ChangedAt is when this speaker last saw the record change, by its own clock.
@@ -49,6 +51,8 @@ type Target struct {
 	Candidates []string
 	// Interfaces on which this node may announce the VIP; nil means all.
 	Interfaces []string
+	// Misplaced is set when this node has no address in the VIP's subnet and another candidate has.
+	Misplaced bool
 	// Reason says why this node is not among the candidates; empty when it is.
 	Reason string
 }

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/plan"
 )
 
 // vip is what Core remembers of one VIP beside the records.
@@ -24,6 +26,8 @@ type vip struct {
 	named   string
 	namedAt time.Time
 	passed  []string
+	// rounds in which every candidate has been asked.
+	rounds int
 	// handedOver is set when the successor was asked by this speaker, so that it answers until it hears it (E8);
 	// lostAt is when the records first showed another holder.
 	handedOver bool
@@ -37,6 +41,8 @@ type vip struct {
 	rightful bool
 	// reading is since when the API server is being asked who holds the VIP; zero when it is not.
 	reading time.Time
+	// readAt is when it was last asked, and readFor the sighting of a successor that it was last asked for.
+	readAt, readFor time.Time
 	// yielded is set when this speaker stopped answering although it may still hold the VIP (E7); quietFrom is since
 	// when it has heard nobody answer.
 	yielded   bool
@@ -62,7 +68,7 @@ func (c *Core) decide(v *View, vip *vip, out *Actions) {
 		c.seek(v, vip, lease, target, planned, out)
 	}
 	c.yieldOrReturn(v, vip, standing, target, out)
-	if vip.answering && c.withdraw && !c.valid(v) {
+	if vip.answering && !c.mayAnswer(v) {
 		c.stop(vip, "API server away for the session's duration, and told to withdraw", out)
 	}
 }
@@ -74,16 +80,18 @@ func (c *Core) hold(v *View, vip *vip, lease Lease, target Target, planned bool,
 		c.release(v, vip, lease, out)
 		return
 	}
-	if !vip.answering && !vip.yielded && !v.LinkDown {
+	if !vip.answering && !vip.yielded && !v.LinkDown && c.mayAnswer(v) {
 		c.answer(v, vip, "elected leader by Lease", out)
 	}
-	if at, seen := vip.seen[lease.Successor]; seen && !at.Before(vip.namedAt) && v.Now.Sub(at) >= watchLag {
+	if at, seen := vip.seen[lease.Successor]; seen && !at.Before(vip.namedAt) && !at.Equal(vip.readFor) && v.Now.Sub(at) >= watchLag {
+		vip.readFor = at
 		c.read(v, vip, out) // the successor announces, and the watch is silent about it
 	}
-	stays := slices.Contains(target.Candidates, c.node) && !v.Leaving && !c.isolated
+	stays := slices.Contains(target.Candidates, c.node) && !target.Misplaced && !v.Leaving && !c.isolated && !v.LinkDown
 	if stays {
-		if lease.Successor != "" && vip.named != "" && v.Now.Sub(vip.namedAt) >= c.timing.SuccessorWait {
-			vip.named, vip.namedAt, vip.passed = "", v.Now, nil
+		vip.named, vip.passed, vip.rounds = "", nil, 0
+		if lease.Successor != "" && v.Now.Sub(vip.namedAt) >= c.timing.SuccessorWait {
+			vip.namedAt = v.Now
 			out.Namings = append(out.Namings, Naming{VIP: vip.address, Base: lease, Reason: "stays"})
 		}
 		return
@@ -94,15 +102,18 @@ func (c *Core) hold(v *View, vip *vip, lease Lease, target Target, planned bool,
 		reason = "speaker stops"
 	case c.isolated:
 		reason = "isolated from the LAN"
+	case v.LinkDown:
+		reason = "no interface to announce on"
 	}
 	if !c.otherCandidate(target) {
-		if !v.Leaving && !c.isolated {
+		if !v.Leaving && !c.isolated && !v.LinkDown {
 			c.stop(vip, reason, out)
 			c.release(v, vip, lease, out)
 		}
 		return
 	}
-	if vip.named != "" && v.Now.Sub(vip.namedAt) < c.timing.SuccessorWait {
+	// Each round in which nobody took it doubles the wait.
+	if vip.named != "" && v.Now.Sub(vip.namedAt) < c.timing.SuccessorWait<<min(vip.rounds, 5) {
 		return
 	}
 	next := c.successor(v, vip, target)
@@ -134,6 +145,7 @@ func (c *Core) successor(v *View, vip *vip, target Target) string {
 		}
 	}
 	vip.passed = nil
+	vip.rounds++
 	return heard[0]
 }
 
@@ -147,7 +159,7 @@ func (c *Core) stand(v *View, vip *vip, lease Lease, target Target, out *Actions
 	if vip.lostAt.IsZero() {
 		vip.lostAt = v.Now
 		vip.handedOver = vip.answering && slices.Contains(vip.passed, lease.Holder)
-		vip.named, vip.passed, vip.yielded = "", nil, false
+		vip.named, vip.passed, vip.rounds, vip.yielded = "", nil, 0, false
 	}
 	if vip.answering {
 		c.letGo(v, vip, lease, out)
@@ -175,13 +187,13 @@ func (c *Core) letGo(v *View, vip *vip, lease Lease, out *Actions) {
 // seek is for a VIP that nobody holds by the records: candidates claim it in their order (E10). A speaker that still
 // answers for it, because it was fenced while it could not know, goes on until somebody holds it (E6).
 func (c *Core) seek(v *View, vip *vip, lease Lease, target Target, planned bool, out *Actions) {
-	vip.handedOver, vip.lostAt, vip.named, vip.passed = false, time.Time{}, "", nil
+	vip.handedOver, vip.lostAt, vip.named, vip.passed, vip.rounds = false, time.Time{}, "", nil, 0
 	if !planned {
 		c.stop(vip, "no Service uses the address", out)
 		return
 	}
 	rank := slices.Index(target.Candidates, c.node)
-	if rank < 0 && vip.answering && len(target.Candidates) == 0 {
+	if rank < 0 && len(target.Candidates) == 0 && target.Reason != "" && target.Reason != string(plan.NoSpeaker) {
 		c.stop(vip, target.Reason, out)
 	}
 	if vip.voidSince.IsZero() {
@@ -230,8 +242,8 @@ func (c *Core) newer(v *View, node string) bool {
 
 // read asks the API server who holds a VIP that this speaker answers for, unless it is being asked already.
 func (c *Core) read(v *View, vip *vip, out *Actions) {
-	if vip.answering && vip.reading.IsZero() {
-		vip.reading = v.Now
+	if vip.answering && vip.reading.IsZero() && v.Now.Sub(vip.readAt) >= readEvery {
+		vip.reading, vip.readAt = v.Now, v.Now
 		out.Reads = append(out.Reads, vip.address)
 	}
 }
@@ -271,13 +283,13 @@ func (c *Core) yieldOrReturn(v *View, vip *vip, standing standing, target Target
 		c.probe(v, vip, probeHeld, out)
 	case !vip.yielded || v.LinkDown:
 	case standing == mine && c.renewed(v):
-		if vip.reading.IsZero() {
-			vip.reading = v.Now
+		if vip.reading.IsZero() && v.Now.Sub(vip.readAt) >= c.timing.ReadWait {
+			vip.reading, vip.readAt = v.Now, v.Now
 			out.Reads = append(out.Reads, vip.address)
 		}
 	case standing == mine || standing == unsure:
 		rank := max(0, slices.Index(target.Candidates, c.node))
-		if v.Now.Sub(vip.quietFrom) >= silentVIP+time.Duration(rank)*rankWait {
+		if c.mayAnswer(v) && v.Now.Sub(vip.quietFrom) >= silentVIP+time.Duration(rank)*rankWait {
 			c.answer(v, vip, "nobody else answers, and the API server is away", out)
 		} else {
 			c.probe(v, vip, probeYielded, out)

@@ -38,6 +38,8 @@ type world struct {
 	began time.Time
 	// noGateway: there is none on the LAN; filtered: its switch drops multicast. Set before nodes start.
 	noGateway, filtered bool
+	// withdraw is --on-api-loss=withdraw.
+	withdraw bool
 
 	mu     sync.Mutex
 	nodes  map[string]*node
@@ -66,6 +68,8 @@ type node struct {
 	killed    bool // dead is the speaker only: the node's own address still answers
 	apiAway   bool
 	answering map[netip.Addr]bool
+	// withdrawals counts how often it stopped answering for a VIP.
+	withdrawals int
 }
 
 var gatewayAddress = netip.MustParseAddr("192.168.1.1")
@@ -140,8 +144,9 @@ func (n *node) start() {
 	n.ended = make(chan error, 1)
 	n.stop = cancel
 	n.speaker = NewSpeaker(ctx, Config{
-		Node: n.name, Namespace: "metallb-system", Timing: DefaultTiming(), Leases: n.world.api.client(n),
+		Node: n.name, Namespace: "metallb-system", Timing: DefaultTiming(), Leases: n.world.api.client(n), Sessions: n.world.api.client(n),
 		Announcer: n, Sender: n, Observer: n, LeaveWithin: 20 * time.Second, Writes: 16,
+		WithdrawOnAPILoss: n.world.withdraw,
 	})
 	key, err := membership.NewKey([]byte("0123456789abcdef0123456789abcdef"))
 	if err != nil {
@@ -228,6 +233,14 @@ func (n *node) setCable(pulled bool) {
 
 func (n *node) interfaces() []LocalInterface {
 	return []LocalInterface{{Name: "eth0", MAC: n.mac(), Addresses: []netip.Prefix{netip.PrefixFrom(n.address(), 24)}}}
+}
+
+// setLANCut drops a node's frames on the LAN; the API server is on another network, and stays.
+func (n *node) setLANCut(cut bool) {
+	n.mu.Lock()
+	n.cut = cut
+	n.mu.Unlock()
+	n.world.note()
 }
 
 // setCut drops a node's frames at the switch, to and from the LAN and the API server.
@@ -341,13 +354,19 @@ func (n *node) Send(datagram []byte) {
 	}
 	for _, other := range n.world.all() {
 		if other != n && other.onLAN() {
-			other.speaker.Hear(datagram)
+			other.speaker.Hear(datagram, time.Now())
 		}
 	}
 }
 
-func (n *node) Announced(plan.VIP)               {}
-func (n *node) Withdrawn(netip.Addr)             {}
+func (n *node) Announced(plan.VIP) {}
+
+func (n *node) Withdrawn(netip.Addr) {
+	n.mu.Lock()
+	n.withdrawals++
+	n.mu.Unlock()
+}
+
 func (n *node) Conflict(plan.VIP, Sighting)      {}
 func (n *node) MembersHeard(int)                 {}
 func (n *node) Sessions(map[string]plan.Speaker) {}
@@ -446,6 +465,19 @@ func newAPIServer() *apiServer {
 func (a *apiServer) close() {
 	close(a.closed)
 	a.work.Wait()
+}
+
+// delete removes a Lease, as kubectl does.
+func (a *apiServer) delete(name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	gone := a.leases[name]
+	delete(a.leases, name)
+	a.version++
+	gone.ResourceVersion = strconv.FormatUint(a.version, 10)
+	for each := range a.watchers {
+		each.push(watch.Event{Type: watch.Deleted, Object: gone.DeepCopy()})
+	}
 }
 
 func (a *apiServer) lease(name string) *coordinationv1.Lease {

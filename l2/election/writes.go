@@ -19,14 +19,21 @@ import (
 // do runs a request beside the loop, a bounded number at a time.
 func (s *Speaker) do(ctx context.Context, request func(context.Context)) {
 	s.work.Go(func() {
-		select {
-		case s.slots <- struct{}{}:
-		case <-ctx.Done():
-			return
+		if free, err := s.slot(ctx); err == nil {
+			defer free()
+			request(ctx)
 		}
-		defer func() { <-s.slots }()
-		request(ctx)
 	})
+}
+
+// slot waits for a place among the requests under way.
+func (s *Speaker) slot(ctx context.Context) (free func(), err error) {
+	select {
+	case s.slots <- struct{}{}:
+		return func() { <-s.slots }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // claim takes a VIP through client-go's elector (E2), which then keeps running until the VIP is lost.
@@ -37,7 +44,7 @@ func (s *Speaker) claim(ctx context.Context, claim Claim) {
 	electing, cancel := context.WithCancel(ctx)
 	s.electors[claim.VIP] = cancel
 	lock := &vipLock{
-		client: s.leases, namespace: s.config.Namespace, node: s.config.Node, epoch: s.view.Epoch, claim: claim,
+		client: s.leases, namespace: s.config.Namespace, node: s.config.Node, epoch: s.view.Epoch, claim: claim, slot: s.slot,
 		written: func(object *coordinationv1.Lease, err error) {
 			if err != nil {
 				cancel()
@@ -104,7 +111,11 @@ func (s *Speaker) read(ctx context.Context, vip netip.Addr) {
 	s.work.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, s.config.Timing.ReadWait)
 		defer cancel()
-		answered := s.get(ctx, names.VIPLease(vip), of) && s.get(ctx, names.SessionLease(s.config.Node), own)
+		free, err := s.slot(ctx)
+		if err == nil {
+			defer free()
+		}
+		answered := err == nil && s.get(ctx, names.VIPLease(vip), of) && s.get(ctx, names.SessionLease(s.config.Node), own)
 		s.post(func() { s.core.ReadEnded(vip, answered, time.Now()) })
 	})
 }

@@ -20,6 +20,8 @@ const (
 	AnnotationMACs = "cloud-provider-l2/macs"
 	// AnnotationInterfaces describes, on a session Lease, the interfaces its speaker can announce on.
 	AnnotationInterfaces = "cloud-provider-l2/interfaces"
+	// AnnotationLeaving is set, on a session Lease, while its speaker hands its VIPs over in order to stop: it takes none.
+	AnnotationLeaving = "cloud-provider-l2/leaving"
 	// AnnotationFencedBy names, on a session Lease without a holder, the epoch that ended the session.
 	AnnotationFencedBy = "cloud-provider-l2/fenced-by"
 	// LabelLease tells the two kinds of Lease apart: LeaseVIP or LeaseSession.
