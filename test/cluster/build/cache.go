@@ -47,12 +47,9 @@ func (c Cache) Ensure(ctx context.Context, name, key string, waiting func(), mak
 	if exists(entry) {
 		return entry, nil
 	}
-	unfinished := filepath.Join(c.root, "unfinished-"+name)
-	if err := os.RemoveAll(unfinished); err != nil {
-		return "", fmt.Errorf("removing what a killed build left: %w", err)
-	}
-	if err := os.Mkdir(unfinished, 0o755); err != nil {
-		return "", fmt.Errorf("making a folder to build in: %w", err)
+	unfinished, err := c.emptyFolder(name)
+	if err != nil {
+		return "", err
 	}
 	if err := make(unfinished); err != nil {
 		return "", fmt.Errorf("building %s: %w", name, err)
@@ -61,6 +58,26 @@ func (c Cache) Ensure(ctx context.Context, name, key string, waiting func(), mak
 		return "", fmt.Errorf("putting the finished build into the cache: %w", err)
 	}
 	return entry, nil
+}
+
+// emptyFolder makes a folder to build in, under a name of its own: a compiler that outlived its killed `cluster build`
+// may still write to the last one.
+func (c Cache) emptyFolder(name string) (string, error) {
+	prefix := "unfinished-" + name + "-"
+	left, err := filepath.Glob(filepath.Join(c.root, prefix+"*"))
+	if err != nil {
+		return "", fmt.Errorf("looking for what a killed build left: %w", err)
+	}
+	for _, folder := range left {
+		if err := os.RemoveAll(folder); err != nil {
+			return "", fmt.Errorf("removing what a killed build left: %w", err)
+		}
+	}
+	folder, err := os.MkdirTemp(c.root, prefix)
+	if err != nil {
+		return "", fmt.Errorf("making a folder to build in: %w", err)
+	}
+	return folder, os.Chmod(folder, 0o755)
 }
 
 func exists(path string) bool {

@@ -101,6 +101,9 @@ func (l Layout) ControllerManager() machine.Process {
 		"--cluster-signing-cert-file="+l.certificate("ca"),
 		"--cluster-signing-key-file="+l.key("ca"),
 		"--leader-elect=false",
+		// The default of 20 makes its start, which creates an account for each controller, take seconds more.
+		"--kube-api-qps=200",
+		"--kube-api-burst=400",
 	)
 }
 

@@ -50,7 +50,20 @@ func (c Cluster) anythingLeft() (bool, error) {
 	return len(hosts) > 0 || err == nil, nil
 }
 
+// remove goes over it again while something is left: what a killed run had just begun can appear a moment later.
 func (c Cluster) remove() error {
+	for range 3 {
+		if err := c.removeOnce(); err != nil {
+			return err
+		}
+		if left, err := c.anythingLeft(); err != nil || !left {
+			return err
+		}
+	}
+	return fmt.Errorf("something keeps bringing cluster %q back: is a command running that starts it?", c.Name)
+}
+
+func (c Cluster) removeOnce() error {
 	if err := machine.KillAll(c.Name, c.layout.Folder, 20*time.Second); err != nil {
 		return fmt.Errorf("ending the processes: %w", err)
 	}

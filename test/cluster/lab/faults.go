@@ -28,7 +28,7 @@ func (c Cluster) StopAPI() error {
 		return err
 	}
 	defer m.Close()
-	return m.Stop(kube.APIServerName, 5*time.Second)
+	return m.Stop(kube.APIServerName, 2*time.Second)
 }
 
 // StartAPI starts kube-apiserver again, and returns when it is ready.

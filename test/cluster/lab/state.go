@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -124,17 +125,20 @@ func bootID() (string, error) {
 }
 
 // lock keeps two commands from changing one cluster at a time. It is a socket without a file: the kernel drops it
-// with the process that holds it, and tells who that is.
+// with the process that holds it, and tells who that is. One that has just been killed takes a moment to be gone.
 func (c Cluster) lock() (unlock func(), err error) {
 	address := &net.UnixAddr{Net: "unix", Name: "@cloud-provider-l2/" + c.Name}
-	listener, err := net.ListenUnix("unix", address)
-	if err == nil {
-		return func() { listener.Close() }, nil
+	for deadline := time.Now().Add(2 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		listener, err := net.ListenUnix("unix", address)
+		switch {
+		case err == nil:
+			return func() { listener.Close() }, nil
+		case !errors.Is(err, unix.EADDRINUSE):
+			return nil, fmt.Errorf("locking cluster %q: %w", c.Name, err)
+		case time.Now().After(deadline):
+			return nil, fmt.Errorf("another command (process %s) is changing cluster %q: wait until it is done, or end it", owner(address), c.Name)
+		}
 	}
-	if !errors.Is(err, unix.EADDRINUSE) {
-		return nil, fmt.Errorf("locking cluster %q: %w", c.Name, err)
-	}
-	return nil, fmt.Errorf("another command (process %s) is changing cluster %q: wait until it is done, or end it", owner(address), c.Name)
 }
 
 func owner(address *net.UnixAddr) string {

@@ -41,6 +41,9 @@ func prepare(ctx context.Context, progress *report.Report) (build.Builds, error)
 			return build.Builds{}, err
 		}
 	}
+	if err := preflight.RaiseLimits(progress.Note); err != nil {
+		return build.Builds{}, err
+	}
 	return build.All(ctx, progress)
 }
 

@@ -90,16 +90,20 @@ func namespaceIDs(cluster string) (map[string]bool, error) {
 	return ids, nil
 }
 
-// runsFrom says whether a process is a program of the cluster's folder, or a container's shim that serves it. A
-// shell or an editor that has the folder among its arguments is neither.
+// runsFrom says whether a process is a program of the cluster's folder, or one of containerd's that serves it. A shell
+// or an editor that has the folder among its arguments is neither.
 func runsFrom(pid int, folder string) bool {
 	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	if err != nil {
 		return false
 	}
 	arguments := bytes.Split(command, []byte{0})
-	return strings.HasPrefix(string(arguments[0]), folder+"/") ||
-		strings.HasPrefix(filepath.Base(string(arguments[0])), "containerd") && bytes.Contains(command, []byte(folder+"/"))
+	program := string(arguments[0])
+	if strings.HasPrefix(program, folder+"/") {
+		return true
+	}
+	name := filepath.Base(program)
+	return (name == "ctr" || strings.HasPrefix(name, "containerd")) && bytes.Contains(command, []byte(folder+"/"))
 }
 
 // ancestors are this process and those it descends from, which are not to be killed wherever they run.

@@ -119,3 +119,37 @@ func overlayWorks(folder string) bool {
 	}
 	return unix.Unmount(paths["merged"], 0) == nil
 }
+
+// limit is a setting of the whole computer that a cluster's programs use up together.
+type limit struct {
+	path string
+	need int
+}
+
+var limits = []limit{
+	{"fs/inotify/max_user_instances", 8192}, // each kubelet, containerd and pod takes a few, of 128 by default
+	{"fs/inotify/max_user_watches", 524288},
+}
+
+// RaiseLimits raises what is too low, never lowers anything, and tells what it raised.
+func RaiseLimits(tell func(format string, arguments ...any)) error {
+	for _, l := range limits {
+		file := filepath.Join("/proc/sys", l.path)
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return fmt.Errorf("reading a limit: %w", err)
+		}
+		present, err := strconv.Atoi(strings.TrimSpace(string(text)))
+		if err != nil {
+			return fmt.Errorf("reading the limit %s: %w", l.path, err)
+		}
+		if present >= l.need {
+			continue
+		}
+		if err := os.WriteFile(file, []byte(strconv.Itoa(l.need)), 0); err != nil {
+			return fmt.Errorf("raising the limit %s from %d to %d: %w", l.path, present, l.need, err)
+		}
+		tell("raised the computer's limit %s from %d to %d, until it is restarted", l.path, present, l.need)
+	}
+	return nil
+}

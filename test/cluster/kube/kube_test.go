@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kube
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/test/cluster/preflight"
+	"github.com/cloud-provider-l2/cloud-provider-l2/test/cluster/topology"
+)
+
+func TestLoadBalancersAreLeftToACloudProvider(t *testing.T) {
+	layout := Layout{Cluster: "l2", Folder: "/x"}
+	if !slices.Contains(layout.ControllerManager().Arguments, "--cloud-provider=external") {
+		t.Error("kube-controller-manager is not told that the cloud provider is external")
+	}
+	for _, argument := range layout.Kubelet(topology.Nodes(1)[0]).Arguments {
+		if strings.HasPrefix(argument, "--cloud-provider") {
+			t.Errorf("kubelet has %s, and its node would wait for a cloud to initialise it", argument)
+		}
+	}
+}
+
+func TestKubeletFollowsTheComputer(t *testing.T) {
+	layout, node := Layout{Cluster: "l2", Folder: t.TempDir()}, topology.Nodes(1)[0]
+	for name, test := range map[string]struct {
+		computer      preflight.Computer
+		has, hasNot   []string
+		wantRestrict  string
+		wantSnapshots string
+	}{
+		"cgroup v1, without the capability": {
+			preflight.Computer{}, []string{"failCgroupV1", "cgroupsPerQOS", "oomScoreAdj"}, nil, "restrict_oom_score_adj = true", `"native"`,
+		},
+		"cgroup v2, with the capability": {
+			preflight.Computer{CgroupV2: true, MayLowerOOMScore: true, Overlay: true}, nil,
+			[]string{"failCgroupV1", "cgroupsPerQOS", "oomScoreAdj"}, "restrict_oom_score_adj = false", `"overlayfs"`,
+		},
+	} {
+		if err := layout.ConfigureNode(node, test.computer, "pause"); err != nil {
+			t.Fatal(err)
+		}
+		var kubelet map[string]any
+		if err := json.Unmarshal(read(t, layout.file(node, "kubelet.json")), &kubelet); err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range test.has {
+			if _, ok := kubelet[key]; !ok {
+				t.Errorf("%s: kubelet has no %s", name, key)
+			}
+		}
+		for _, key := range test.hasNot {
+			if _, ok := kubelet[key]; ok {
+				t.Errorf("%s: kubelet has %s", name, key)
+			}
+		}
+		if got := kubelet["cgroupRoot"]; got != "/cloud-provider-l2/l2/node-1" {
+			t.Errorf("%s: cgroup %v", name, got)
+		}
+		containerd := string(read(t, layout.file(node, "containerd.toml")))
+		for _, want := range []string{test.wantRestrict, test.wantSnapshots} {
+			if !strings.Contains(containerd, want) {
+				t.Errorf("%s: containerd has no %s", name, want)
+			}
+		}
+	}
+}
+
+func TestPodsGetBothFamilies(t *testing.T) {
+	layout, node := Layout{Folder: t.TempDir()}, topology.Nodes(2)[1]
+	if err := layout.ConfigureNode(node, preflight.Computer{}, "pause"); err != nil {
+		t.Fatal(err)
+	}
+	network := string(read(t, layout.file(node, "cni/10-pods.conflist")))
+	for _, subnet := range []string{"10.244.2.0/24", "fd00:244:2::/64"} {
+		if !strings.Contains(network, subnet) {
+			t.Errorf("no %s in %s", subnet, network)
+		}
+	}
+}
+
+func TestSocketsFitTheirAddress(t *testing.T) {
+	const limit = 107 // what a Unix socket's address holds
+	layout := Layout{Folder: filepath.Join("/var/tmp/cloud-provider-l2", strings.Repeat("x", 20))}
+	if socket := layout.ContainerdSocket("node-9"); len(socket) > limit {
+		t.Errorf("%s is %d bytes", socket, len(socket))
+	}
+}
+
+func TestDNSManifestIsFilledIn(t *testing.T) {
+	manifest, err := DNS("an/image:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"image: an/image:1", "clusterIP: 10.96.0.10"} {
+		if !strings.Contains(string(manifest), want) {
+			t.Errorf("no %q", want)
+		}
+	}
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
+}
