@@ -189,4 +189,19 @@ func (b *bench) under(a announced, requests int, do func(*lab.Load)) load.Report
 	return report
 }
 
+// lost fails the test when any new connection failed.
+func (b *bench) lost(report load.Report) {
+	b.t.Helper()
+	if report.Failures == 0 {
+		return
+	}
+	b.t.Errorf("%d of %d new connections failed %v, want none", report.Failures, report.Requests, report.Errors)
+	if report.Late > busy {
+		b.t.Errorf("but this machine was too busy to judge: the client itself was up to %v late", round(report.Late))
+	}
+}
+
+// busy is a lateness of the client that a healthy machine does not have; requests time out after twice that.
+const busy = 100 * time.Millisecond
+
 func round(d time.Duration) time.Duration { return d.Round(100 * time.Microsecond) }
