@@ -35,10 +35,10 @@ func TestKubeletFollowsTheComputer(t *testing.T) {
 		wantSnapshots string
 	}{
 		"cgroup v1, without the capability": {
-			preflight.Computer{}, []string{"failCgroupV1", "cgroupsPerQOS", "oomScoreAdj"}, nil, "restrict_oom_score_adj = true", `"native"`,
+			preflight.Computer{}, []string{"failCgroupV1", "cgroupsPerQOS", "oomScoreAdj"}, []string{"cgroupRoot"}, "restrict_oom_score_adj = true", `"native"`,
 		},
 		"cgroup v2, with the capability": {
-			preflight.Computer{CgroupV2: true, MayLowerOOMScore: true, Overlay: true}, nil,
+			preflight.Computer{CgroupV2: true, MayLowerOOMScore: true, Overlay: true}, []string{"cgroupRoot"},
 			[]string{"failCgroupV1", "cgroupsPerQOS", "oomScoreAdj"}, "restrict_oom_score_adj = false", `"overlayfs"`,
 		},
 	} {
@@ -59,15 +59,26 @@ func TestKubeletFollowsTheComputer(t *testing.T) {
 				t.Errorf("%s: kubelet has %s", name, key)
 			}
 		}
-		if got := kubelet["cgroupRoot"]; got != "/cloud-provider-l2/l2/node-1" {
-			t.Errorf("%s: cgroup %v", name, got)
-		}
 		containerd := string(read(t, layout.file(node, "containerd.toml")))
 		for _, want := range []string{test.wantRestrict, test.wantSnapshots} {
 			if !strings.Contains(containerd, want) {
 				t.Errorf("%s: containerd has no %s", name, want)
 			}
 		}
+	}
+}
+
+func TestContainersOfANodeThatIsNoMore(t *testing.T) {
+	layout := Layout{Folder: t.TempDir()}
+	if got, err := layout.Containers("node-1"); err != nil || len(got) != 0 {
+		t.Errorf("a node that never was: %q, %v", got, err)
+	}
+	folder := filepath.Join(layout.Host("node-1"), "run/containerd/io.containerd.runtime.v2.task/k8s.io/abc")
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := layout.Containers("node-1"); err != nil || !slices.Equal(got, []string{"abc"}) {
+		t.Errorf("%q, %v", got, err)
 	}
 }
 

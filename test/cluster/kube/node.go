@@ -3,7 +3,10 @@
 package kube
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/test/cluster/machine"
@@ -14,11 +17,32 @@ import (
 // ContainerdName is the process that has to answer before images are imported.
 const ContainerdName = "containerd"
 
-const containerdSocket = "/run/containerd/containerd.sock" // as seen on the node
+// As seen on the node.
+const (
+	containerdState  = "/run/containerd"
+	containerdSocket = containerdState + "/containerd.sock"
+)
 
 // ContainerdSocket is the same as seen from the computer.
 func (l Layout) ContainerdSocket(node string) string {
 	return filepath.Join(l.Host(node), containerdSocket)
+}
+
+// Containers lists those that a node's containerd has, or had when the node was killed, without asking it.
+func (l Layout) Containers(node string) ([]string, error) {
+	folder := filepath.Join(l.Host(node), containerdState, "io.containerd.runtime.v2.task/k8s.io")
+	entries, err := os.ReadDir(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listing the containers of %s: %w", node, err)
+	}
+	var containers []string
+	for _, entry := range entries {
+		containers = append(containers, entry.Name())
+	}
+	return containers, nil
 }
 
 // Snapshotter keeps the containers' file systems.
@@ -68,7 +92,7 @@ func (l Layout) file(node topology.Host, name string) string {
 func (l Layout) containerdConfig(node topology.Host, computer preflight.Computer, sandboxImage string) []byte {
 	return fmt.Appendf(nil, `version = 2
 root = "/var/lib/containerd"
-state = "/run/containerd"
+state = %q
 
 [grpc]
   address = %q
@@ -84,7 +108,7 @@ state = "/run/containerd"
 
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = %q
-`, containerdSocket, sandboxImage, !computer.MayLowerOOMScore, preflight.CNIPlugins, filepath.Dir(l.file(node, "cni/10-pods.conflist")), Snapshotter(computer))
+`, containerdState, containerdSocket, sandboxImage, !computer.MayLowerOOMScore, preflight.CNIPlugins, filepath.Dir(l.file(node, "cni/10-pods.conflist")), Snapshotter(computer))
 }
 
 // podNetwork gives each pod a veth pair to its node, and addresses of both families from the node's ranges.
@@ -129,14 +153,15 @@ func (l Layout) kubeletConfig(node topology.Host, computer preflight.Computer) m
 		"clusterDomain":     "cluster.local",
 		"resolvConf":        "", // the computer's resolver cannot be reached from here
 		"cgroupDriver":      "cgroupfs",
-		"cgroupRoot":        preflight.Cgroup(l.Cluster, node.Name),
 		"failSwapOn":        false,
 		// Disk and memory are the computer's and not a node's to judge, which sees them all.
 		"localStorageCapacityIsolation": false,
 		"evictionHard":                  object{},
 		"imageGCHighThresholdPercent":   100,
 	}
-	if !computer.CgroupV2 {
+	if computer.CgroupV2 {
+		config["cgroupRoot"] = preflight.Cgroup(l.Cluster, node.Name)
+	} else {
 		config["failCgroupV1"] = false
 		config["cgroupsPerQOS"] = false
 		config["enforceNodeAllocatable"] = []string{}

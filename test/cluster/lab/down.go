@@ -16,6 +16,7 @@ import (
 	"github.com/cloud-provider-l2/cloud-provider-l2/test/cluster/machine"
 	"github.com/cloud-provider-l2/cloud-provider-l2/test/cluster/preflight"
 	"github.com/cloud-provider-l2/cloud-provider-l2/test/cluster/report"
+	"github.com/cloud-provider-l2/cloud-provider-l2/test/cluster/topology"
 	"github.com/cloud-provider-l2/cloud-provider-l2/test/cluster/wire"
 )
 
@@ -79,7 +80,7 @@ func (c Cluster) removeOnce() error {
 			return err
 		}
 	}
-	if err := preflight.RemoveCgroups(c.Name); err != nil {
+	if err := c.removeCgroups(); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(c.layout.Folder); err != nil {
@@ -88,6 +89,18 @@ func (c Cluster) removeOnce() error {
 	// Fails while another cluster's files are there, as it should.
 	_ = os.Remove(Root)
 	return nil
+}
+
+func (c Cluster) removeCgroups() error {
+	var containers []string
+	for _, node := range topology.Nodes(topology.MaxNodes) {
+		found, err := c.layout.Containers(node.Name)
+		if err != nil {
+			return err
+		}
+		containers = append(containers, found...)
+	}
+	return preflight.RemoveCgroups(c.Name, containers)
 }
 
 // unmountBelow removes mounts that a machine killed half-way through its first moments can have left. A machine's

@@ -16,13 +16,15 @@ import (
 const (
 	cgroupRoot = "/sys/fs/cgroup"
 	ownCgroup  = "cloud-provider-l2" // holds one cgroup a cluster, which holds one a node
+	// criCgroup is where containerd puts the containers of a kubelet that keeps no cgroups for its pods.
+	criCgroup = "k8s.io"
 )
 
-// Cgroup is where a node's containers are, as a path in every hierarchy.
+// Cgroup is where a node's pods are in the unified hierarchy.
 func Cgroup(cluster, node string) string { return "/" + filepath.Join(ownCgroup, cluster, node) }
 
-// AddCgroup makes a node's cgroup. In the unified hierarchy every controller is handed down to it; with one hierarchy
-// a controller, runc makes what is missing.
+// AddCgroup makes a node's cgroup, and hands every controller down to it. With one hierarchy a controller there is
+// nothing to prepare.
 func (c Computer) AddCgroup(cluster, node string) error {
 	if !c.CgroupV2 {
 		return nil
@@ -53,26 +55,52 @@ func handDownControllers(folder string) error {
 	return nil
 }
 
-// RemoveCgroups removes every cgroup of a cluster whose processes have ended.
-func RemoveCgroups(cluster string) error {
-	hierarchies, err := os.ReadDir(cgroupRoot)
+// RemoveCgroups removes the cgroups of a cluster whose processes have ended, and those of its containers, which are
+// beside other clusters' where kubelet keeps no cgroups for its pods.
+func RemoveCgroups(cluster string, containers []string) error {
+	hierarchies, err := hierarchies()
 	if err != nil {
-		return fmt.Errorf("listing the cgroup hierarchies: %w", err)
+		return err
 	}
-	roots := []string{filepath.Join(cgroupRoot, ownCgroup)} // the unified one
 	for _, hierarchy := range hierarchies {
-		if hierarchy.IsDir() && hierarchy.Name() != ownCgroup {
-			roots = append(roots, filepath.Join(cgroupRoot, hierarchy.Name(), ownCgroup))
-		}
-	}
-	for _, root := range roots {
-		if err := removeTree(filepath.Join(root, cluster)); err != nil {
+		own, cri := filepath.Join(hierarchy, ownCgroup), filepath.Join(hierarchy, criCgroup)
+		if err := removeTree(filepath.Join(own, cluster)); err != nil {
 			return err
 		}
+		for _, container := range containers {
+			if err := removeTree(filepath.Join(cri, container)); err != nil {
+				return err
+			}
+		}
 		// Fails while another cluster has its own there, as it should.
-		_ = os.Remove(root)
+		_ = os.Remove(own)
+		if len(containers) > 0 {
+			_ = os.Remove(cri)
+		}
 	}
 	return nil
+}
+
+// hierarchies are the folders at which cgroups are mounted: one, or one a controller.
+func hierarchies() ([]string, error) {
+	unified, err := unifiedCgroups()
+	if err != nil {
+		return nil, err
+	}
+	if unified {
+		return []string{cgroupRoot}, nil
+	}
+	entries, err := os.ReadDir(cgroupRoot)
+	if err != nil {
+		return nil, fmt.Errorf("listing the cgroup hierarchies: %w", err)
+	}
+	var folders []string
+	for _, entry := range entries {
+		if entry.IsDir() { // what is not is a second name of one that is
+			folders = append(folders, filepath.Join(cgroupRoot, entry.Name()))
+		}
+	}
+	return folders, nil
 }
 
 // removeTree removes cgroups from the leaves up. The kernel takes a moment to let go of one whose last process has
