@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -44,10 +45,10 @@ speaker of the cluster is elected through a Lease; when it stops, is drained, di
 		Args:         cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			verflag.PrintAndExitIfRequested()
-			if err := logsapi.ValidateAndApply(o.logs, nil); err != nil {
+			if err := o.validate(); err != nil {
 				return err
 			}
-			if err := o.validate(); err != nil {
+			if err := logsapi.ValidateAndApply(o.logs, nil); err != nil {
 				return err
 			}
 			return run(command.Context(), o)
@@ -92,6 +93,9 @@ func (o *options) validate() error {
 	}
 	if o.onAPILoss != "keep" && o.onAPILoss != "withdraw" {
 		errs = append(errs, fmt.Errorf("--on-api-loss=%s: must be 'keep' or 'withdraw'", o.onAPILoss))
+	}
+	if _, err := regexp.Compile(o.excludedInterfaces); err != nil {
+		errs = append(errs, fmt.Errorf("--exclude-interfaces: %w", err))
 	}
 	if o.leaveWithin <= 0 {
 		errs = append(errs, fmt.Errorf("--leave-within=%s: must be more than 0", o.leaveWithin))

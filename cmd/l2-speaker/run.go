@@ -42,10 +42,6 @@ const writes = 32
 func run(ctx context.Context, o *options) error {
 	log := klog.FromContext(ctx)
 	log.Info("Speaker starts", "version", version.Get().GitVersion, "node", o.node, "namespace", o.namespace, "failover", o.failover, "onAPILoss", o.onAPILoss)
-	excluded, err := regexp.Compile(o.excludedInterfaces)
-	if err != nil {
-		return fmt.Errorf("--exclude-interfaces: %w", err)
-	}
 	clients, err := newClients(o.kubeconfig)
 	if err != nil {
 		return err
@@ -68,7 +64,7 @@ func run(ctx context.Context, o *options) error {
 
 	var speaker *election.Speaker
 	announcer, err := announce.New(log.WithName("announce"), announce.Config{
-		ExcludeInterfaces: excluded,
+		ExcludeInterfaces: regexp.MustCompile(o.excludedInterfaces), // validated
 		Alive:             func() bool { return speaker.Alive() },
 		AnnounceOnReturn:  func() bool { return speaker.Fresh() },
 		Metrics:           announce.NewMetrics(legacyregistry.MustRegister),
