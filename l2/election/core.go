@@ -144,6 +144,8 @@ type Core struct {
 	// renewedSince: since when, without a break, its own session was freshly renewed.
 	renewedSince time.Time
 	takesFrom    time.Time
+	// takesSince: since when, without a break, this speaker may take VIPs; zero while it may not.
+	takesSince   time.Time
 	isolated     bool
 	askedGateway time.Time
 	// gatewaySince: since when, without a break, the gateway has answered while it was asked every period.
@@ -201,6 +203,12 @@ func (c *Core) Step(v *View) Actions {
 	}
 	c.judgeMyself(v, &out)
 	c.askSuspects(v, &out)
+	switch {
+	case !c.mayTake(v):
+		c.takesSince = time.Time{}
+	case c.takesSince.IsZero():
+		c.takesSince = v.Now
+	}
 	for _, sighting := range v.Sightings {
 		c.sight(v, sighting, &out)
 	}

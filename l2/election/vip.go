@@ -164,7 +164,7 @@ func (c *Core) stand(v *View, vip *vip, lease Lease, target Target, out *Actions
 	if vip.answering {
 		c.letGo(v, vip, lease, out)
 	}
-	if lease.Successor == c.node && !vip.claiming && !v.Now.Before(vip.claimFrom) && c.mayTake(v) &&
+	if lease.Successor == c.node && !vip.claiming && !v.Now.Before(vip.claimFrom) && !c.takesSince.IsZero() &&
 		slices.Contains(target.Candidates, c.node) {
 		c.claim(v, vip, lease, "asked by "+lease.Holder, out)
 	}
@@ -199,8 +199,9 @@ func (c *Core) seek(v *View, vip *vip, lease Lease, target Target, planned bool,
 	if vip.voidSince.IsZero() {
 		vip.voidSince = v.Now
 	}
-	if rank < 0 || vip.claiming || v.Now.Before(vip.claimFrom) || !c.mayTake(v) ||
-		v.Now.Sub(vip.voidSince) < time.Duration(rank)*c.timing.Stagger {
+	// Speakers that start together may take VIPs at the same moment: their ranks count from then.
+	if rank < 0 || vip.claiming || v.Now.Before(vip.claimFrom) || c.takesSince.IsZero() ||
+		v.Now.Sub(later(vip.voidSince, c.takesSince)) < time.Duration(rank)*c.timing.Stagger {
 		return
 	}
 	c.claim(v, vip, lease, fmt.Sprintf("candidate %d of %d, and nobody holds it", rank+1, len(target.Candidates)), out)
