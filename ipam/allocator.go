@@ -17,6 +17,7 @@ type Allocator struct {
 	choice     []*placedPool // as automatic allocation tries them
 	index      []indexed     // all ranges of all pools, disjoint, sorted
 	configured bool          // there has been a pool
+	unreadable bool          // a part of some pool is unknown
 
 	services    map[string]*service
 	waiting     map[*service]struct{} // those that do not hold all they ask for
@@ -69,7 +70,7 @@ func NewAllocator() *Allocator {
 // what they hold until Settle or Allocate looks at them again.
 func (a *Allocator) SetPools(pools []Pool) []Overlap {
 	former := a.pools
-	a.pools, a.index = nil, nil
+	a.pools, a.index, a.unreadable = nil, nil, false
 	clear(a.byName)
 	var overlaps []Overlap
 	for _, pool := range pools {
@@ -77,6 +78,7 @@ func (a *Allocator) SetPools(pools []Pool) []Overlap {
 		overlaps = append(overlaps, found...)
 		a.pools = append(a.pools, placed)
 		a.byName[pool.Name] = placed
+		a.unreadable = a.unreadable || pool.Unreadable
 		for _, r := range placed.ranges {
 			a.index = append(a.index, indexed{r, placed})
 		}
@@ -321,13 +323,13 @@ func (a *Allocator) fit(s *service, addr netip.Addr) (fit, string) {
 		return gone, fmt.Sprintf("the Service has no %s any more", FamilyOf(addr))
 	case pool == nil && !a.configured:
 		return fits, ""
-	case pool == nil:
+	case pool == nil && !a.unreadable:
 		return gone, "no pool has it any more"
-	case pool.avoids(addr):
+	case pool != nil && pool.avoids(addr):
 		return gone, fmt.Sprintf("pool %s avoids addresses that end in .0 or .255", pool.Name)
-	case !pool.serves(r):
+	case pool != nil && !pool.serves(r) && !pool.Unreadable:
 		return gone, fmt.Sprintf("pool %s does not serve this Service any more", pool.Name)
-	case byName && asked != addr, r.Pool != "" && r.Pool != pool.Name:
+	case byName && asked != addr, pool != nil && r.Pool != "" && r.Pool != pool.Name:
 		return yield, ""
 	case a.conflict(s, addr) != nil:
 		return yield, ""

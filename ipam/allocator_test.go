@@ -250,6 +250,30 @@ func TestPoolsChangeUnderUse(t *testing.T) {
 	}
 }
 
+func TestUnreadablePoolTakesNothingAway(t *testing.T) {
+	reserved := pool(t, "a", "10.0.0.0/30")
+	reserved.Reservation = &Reservation{ServiceSelectors: []Selector{team("nobody")}}
+	open := pool(t, "b", "10.0.1.0/30")
+	for name, tt := range map[string]struct {
+		after []Pool
+		want  string
+	}{
+		"range":                {[]Pool{{Name: "a", Unreadable: true}, open}, "10.0.0.0"},
+		"range of another one": {[]Pool{open, {Name: "c", Unreadable: true}}, "10.0.0.0"},
+		"selector":             {[]Pool{{Name: "a", Ranges: reserved.Ranges, Reservation: reserved.Reservation, Unreadable: true}, open}, "10.0.0.0"},
+		"reserved for others":  {[]Pool{reserved, open, {Name: "c", Unreadable: true}}, "10.0.1.0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStory(t, pool(t, "a", "10.0.0.0/30"))
+			s.gets("10.0.0.0", "one")
+			s.a.SetPools(tt.after)
+			s.a.Settle(true, s.now)
+			s.gets(tt.want, "one")
+			s.gets("10.0.1.3", "one", asking("10.0.1.3"))
+		})
+	}
+}
+
 func TestOlderPoolHasWhatOverlaps(t *testing.T) {
 	s := newStory(t)
 	overlaps := s.a.SetPools([]Pool{pool(t, "old", "10.0.0.4-10.0.0.7"), pool(t, "young", "10.0.0.0-10.0.0.9")})

@@ -9,7 +9,7 @@
 //
 //   - No address is held by two Services unless the sharing rules allow it (sharing.go).
 //   - An address is never taken from a Service because something else changed. A Service loses one only when its own
-//     request no longer admits it, or when no pool has it any more.
+//     request no longer admits it, or when no pool has it any more. A pool that cannot be read takes nothing away.
 //   - The same Services and pools lead to the same addresses, in whatever order they arrive, as long as nothing was
 //     released: pools by priority and name, the lowest address first.
 //   - Finding, taking and freeing an address cost the same in a /28 and in a /64, empty or nearly full.

@@ -19,6 +19,9 @@ type Pool struct {
 	AvoidBuggyIPs bool
 	// Reservation restricts whom the pool serves. Nil: everyone.
 	Reservation *Reservation
+	// Unreadable says that ranges or selectors were left out, because they could not be read. The pool gives out nothing
+	// by them, and takes nothing away: what is held may be what they were meant for.
+	Unreadable bool
 }
 
 // Reservation says for whom a pool is, and how eagerly it is used for them.

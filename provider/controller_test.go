@@ -250,6 +250,45 @@ func TestPoolGoesUnderUse(t *testing.T) {
 	})
 }
 
+func TestPoolThatCannotBeReadTakesNothingAway(t *testing.T) {
+	selecting := func(operator metav1.LabelSelectorOperator) func(*v1beta1.IPAddressPool) {
+		return func(pool *v1beta1.IPAddressPool) {
+			pool.Spec.AllocateTo = &v1beta1.ServiceAllocation{ServiceSelectors: []metav1.LabelSelector{
+				{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "team", Operator: operator, Values: []string{"red"}}}}}}
+		}
+	}
+	for name, edit := range map[string]func(*v1beta1.IPAddressPool){
+		"range":    func(pool *v1beta1.IPAddressPool) { pool.Spec.Addresses = []string{"fd00::10-fd00::2"} },
+		"selector": selecting("Unknown"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, Options{}, objects(addressPool("a", "fd00::10-fd00::20")), func(r *rig) {
+				six := func(svc *v1.Service) { svc.Spec.IPFamilies = []v1.IPFamily{v1.IPv6Protocol} }
+				r.create(service("web", six))
+				r.editPool("a", edit)
+				r.create(service("new", six))
+				time.Sleep(time.Minute)
+				r.has("web", "fd00::10")
+				r.has("new", "")
+				r.restart(Options{})
+				time.Sleep(time.Minute)
+				r.has("web", "fd00::10")
+				r.editPool("a", selecting(metav1.LabelSelectorOpIn))
+				r.editPool("a", func(pool *v1beta1.IPAddressPool) { pool.Spec.Addresses = []string{"fd00::10-fd00::20"} })
+				r.has("web", "")
+			})
+		})
+	}
+}
+
+func TestStoredPoolThatCannotBeReadTakesNothingAway(t *testing.T) {
+	play(t, Options{}, objects(addressPool("a", "192.168.1.1/24"), service("web", holding("192.168.1.240"))), func(r *rig) {
+		time.Sleep(time.Minute)
+		r.has("web", "192.168.1.240")
+		r.wantTold("web")
+	})
+}
+
 func TestClasses(t *testing.T) {
 	services := func() []runtime.Object {
 		return objects(addressPool("a", "192.168.1.240/28"),

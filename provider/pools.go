@@ -79,7 +79,7 @@ func (p poolSet) add(overlap ipam.Overlap) {
 }
 
 // poolOf translates a pool. What cannot be understood is left out and said: the rest of the pool goes on, and nobody
-// gets an address because a selector could not be read.
+// gets or loses an address because something could not be read.
 func poolOf(spec *v1beta1.IPAddressPool) (ipam.Pool, []string) {
 	pool := ipam.Pool{
 		Name:          spec.Name,
@@ -106,6 +106,7 @@ func poolOf(spec *v1beta1.IPAddressPool) (ipam.Pool, []string) {
 			ServiceSelectors:   services,
 		}
 	}
+	pool.Unreadable = len(invalid) > 0
 	return pool, invalid
 }
 
