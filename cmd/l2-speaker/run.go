@@ -38,6 +38,9 @@ import (
 // writes to Leases that a speaker has under way at once, when it takes or hands over many VIPs.
 const writes = 32
 
+// stuck is how long the decision loop may not have turned before the kubelet is told, so that it restarts the speaker.
+const stuck = 10 * time.Second
+
 // run wires the parts of the speaker and runs them until the context is done.
 func run(ctx context.Context, o *options) error {
 	log := klog.FromContext(ctx)
@@ -100,7 +103,7 @@ func run(ctx context.Context, o *options) error {
 	start("LAN", func(ctx context.Context) error { relay(ctx, announcer, transport, speaker); return nil })
 	if o.metricsAddress != "" {
 		start("metrics", func(ctx context.Context) error {
-			return serve(ctx, o.metricsAddress, speaker.Alive, watcher.HasSynced)
+			return serve(ctx, o.metricsAddress, func() bool { return speaker.TurnedWithin(stuck) }, watcher.HasSynced)
 		})
 	}
 

@@ -164,6 +164,12 @@ func (s *Speaker) Alive() bool {
 	return int64(time.Since(s.born))-s.turned.Load() < int64(stuckLoop)
 }
 
+// TurnedWithin says whether the decision loop turned within a span of time. For probes, which must not restart a speaker
+// because its node was busy for a moment.
+func (s *Speaker) TurnedWithin(span time.Duration) bool {
+	return time.Since(s.born)-time.Duration(s.turned.Load()) < span
+}
+
 // Fresh says whether this speaker's session was renewed lately, so that it may announce without asking first (E9).
 func (s *Speaker) Fresh() bool { return s.fresh.Load() }
 
