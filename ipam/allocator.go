@@ -195,6 +195,13 @@ func (a *Allocator) Allocate(r Request, now time.Time) (Result, error) {
 	return result, s.err
 }
 
+// Update replaces what a Service asks for, for the next Settle to look at.
+func (a *Allocator) Update(r Request) {
+	if a.Knows(r.ID) {
+		a.know(r)
+	}
+}
+
 // Settle tries again for Services that wait for an address, oldest first, and with all also for those whose addresses
 // may no longer fit. It returns the IDs of those for whom something changed.
 func (a *Allocator) Settle(all bool, now time.Time) []string {

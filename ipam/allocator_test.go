@@ -3,6 +3,7 @@
 package ipam
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -161,6 +162,33 @@ func TestAddressInUseIsKeptWhenAnotherCannotBeHad(t *testing.T) {
 	s.gets("10.0.0.0", "two", asking("10.0.0.0"))
 	s.gets("10.0.1.0", "one", from("b"))
 	s.gets("10.0.0.0 ! no free IPv4 address in pool b: 1 of 1 in use", "two", from("b"))
+}
+
+func TestInvalidRequestKeepsWhatItHolds(t *testing.T) {
+	s := newStory(t, pool(t, "a", "10.0.0.0/32"))
+	invalid := func(r *Request) { r.Families, r.Invalid = nil, errors.New("it names no address") }
+	s.gets("10.0.0.0", "one")
+	s.gets("! no free IPv4 address in pool a: 1 of 1 in use", "two")
+	s.gets("10.0.0.0 ! it names no address", "one", invalid)
+	s.gets("! it names no address", "two", invalid)
+	s.releases("one")
+	if changed := s.a.Settle(false, s.now); len(changed) > 0 {
+		t.Errorf("%v get what they asked for before", changed)
+	}
+	s.gets("10.0.0.0", "three")
+}
+
+func TestSettleJudgesByTheLatestRequest(t *testing.T) {
+	s := newStory(t, pool(t, "a", "10.0.0.0/30"))
+	s.gets("10.0.0.0", "one")
+	reserved := pool(t, "a", "10.0.0.0/30")
+	reserved.Reservation = &Reservation{ServiceSelectors: []Selector{team("red")}}
+	s.a.SetPools([]Pool{reserved})
+	s.a.Update(s.request("one", labelled("team", "red")))
+	s.a.Update(s.request("unknown"))
+	if changed := s.a.Settle(true, s.now); len(changed) > 0 || s.a.Knows("unknown") {
+		t.Errorf("changed: %v", changed)
+	}
 }
 
 func TestAvoidBuggyIPs(t *testing.T) {

@@ -32,12 +32,18 @@ type Request struct {
 	Pool string
 
 	Sharing Sharing
+
+	// Invalid is why the request cannot be understood. The Service then keeps what it holds, and gets nothing.
+	Invalid error
 }
 
 func (r *Request) fullName() string { return r.Namespace + "/" + r.Name }
 
 // validate refuses combinations that no pool could serve.
 func (r *Request) validate() error {
+	if r.Invalid != nil {
+		return r.Invalid
+	}
 	if len(r.Families) == 0 {
 		return errors.New("the Service has no cluster IP and so no IP family: give it one, or another type")
 	}
