@@ -10,6 +10,7 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/informers"
@@ -155,11 +156,13 @@ func (c *Cloud) run(ctx context.Context) {
 		return
 	}
 	c.readPools(logger)
-	c.seed(logger)
+	if !c.seedUntilDone(ctx) {
+		return
+	}
 	defer c.seeded.Store(false) // what is still in the queue is for the next leader
 
 	var loops sync.WaitGroup
-	loops.Go(func() { c.poolsChanged.each(ctx, 0, func() { c.readPools(logger); c.settle(true) }) })
+	loops.Go(func() { c.poolsChanged.each(ctx, 0, func() { c.applyPools(ctx) }) })
 	loops.Go(func() { c.addressFreed.each(ctx, 0, func() { c.settle(false) }) })
 	loops.Go(func() { c.statusChanged.each(ctx, poolStatusPeriod, func() { c.writePoolStatus(ctx) }) })
 	loops.Go(func() { c.leasesChanged.each(ctx, leaseSweepPeriod, func() { c.sweepLeases(ctx) }) })
@@ -193,11 +196,27 @@ func (c *Cloud) recorded(svc *v1.Service) *v1.LoadBalancerStatus {
 	return statusOf(c.allocator.Held(string(svc.UID)))
 }
 
-// settle serves those who wait, oldest first, and lets the stock controller write what changed.
+// poolsRest is how long pools rest before they are applied: what one `kubectl apply` writes, labels and pools, belongs
+// together.
+const poolsRest = 200 * time.Millisecond
+
+// applyPools judges all Services by the pools as they are now.
+func (c *Cloud) applyPools(ctx context.Context) {
+	if pause(ctx, poolsRest) {
+		c.readPools(klog.FromContext(ctx))
+		c.settle(true)
+	}
+}
+
+// settle serves those who wait, oldest first, with all it judges every Service by what it asks for now, and lets the
+// stock controller write what changed.
 func (c *Cloud) settle(all bool) {
 	type name struct{ namespace, name string }
 	var changed []name
 	c.mu.Lock()
+	if all {
+		c.updateRequests()
+	}
 	for _, id := range c.allocator.Settle(all, c.now()) {
 		if namespace, service, ok := c.allocator.Name(id); ok {
 			changed = append(changed, name{namespace, service})
@@ -210,6 +229,19 @@ func (c *Cloud) settle(all bool) {
 	if len(changed) > 0 {
 		c.statusChanged.set()
 		c.leasesChanged.set()
+	}
+}
+
+// updateRequests tells the allocator what Services ask for, before they have been ensured again. Call it with mu held.
+func (c *Cloud) updateRequests() {
+	services, err := c.services.ServiceInformer.Lister().List(labels.Everything())
+	if err != nil {
+		return // a cache has no reason to fail
+	}
+	for _, svc := range services {
+		if c.services.ours(svc) {
+			c.allocator.Update(requestOf(svc, c.namespaceLabels(svc.Namespace)))
+		}
 	}
 }
 

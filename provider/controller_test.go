@@ -4,14 +4,18 @@ package provider
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/klog/v2"
 
 	"github.com/google/go-cmp/cmp"
@@ -121,7 +125,7 @@ func TestWaitingServiceGetsItsAddressWhenThePoolGrows(t *testing.T) {
 		full := "no free IPv4 address in pool a: 1 of 1 in use"
 		r.wantTold("second", "SyncLoadBalancerFailed: Error syncing load balancer: failed to ensure load balancer: "+full, `AllocationFailed: Failed to allocate IP for "default/second": `+full)
 		r.editPool("a", func(pool *v1beta1.IPAddressPool) { pool.Spec.Addresses = []string{"192.168.1.240/31"} })
-		r.has("second", "192.168.1.241") // within the tenth of a second that editPool waits
+		r.has("second", "192.168.1.241") // within the tenth of a second that editPool waits once pools have rested
 	})
 }
 
@@ -223,6 +227,113 @@ func TestOlderKeepsAnAddressThatTwoClaim(t *testing.T) {
 		r.wantTold("young",
 			"ClearAssignment: 192.168.1.240 is not assigned any more: 192.168.1.240 is in use by default/old",
 			`IPAllocated: Assigned IP ["192.168.1.241"]`, "EnsuredLoadBalancer: Ensured load balancer")
+	})
+}
+
+func TestDeletedServiceTakesNothingBackAtRestart(t *testing.T) {
+	deleted := func(svc *v1.Service) {
+		now := metav1.NewTime(epoch)
+		svc.DeletionTimestamp = &now
+		svc.Finalizers = append(svc.Finalizers, "example.com/stuck")
+	}
+	play(t, Options{}, objects(addressPool("a", "192.168.1.240/31"),
+		service("former", holding("192.168.1.240"), deleted), service("owner", born(5), holding("192.168.1.240"))), func(r *rig) {
+		r.has("owner", "192.168.1.240")
+		r.wantTold("owner")
+	})
+}
+
+func TestNothingIsServedBeforeTheAddressesInUseAreRead(t *testing.T) {
+	play(t, Options{}, objects(addressPool("a", "192.168.1.240/31"), service("web"), service("old", holding("192.168.1.240"))), func(r *rig) {
+		r.stop()
+		var failing atomic.Bool
+		failing.Store(true)
+		r.kube.PrependReactor("list", "services", func(clienttesting.Action) (bool, runtime.Object, error) {
+			return failing.Load() && r.cloud.services != nil && r.cloud.services.ServiceInformer.Informer().HasSynced(), nil, apierrors.NewInternalError(errors.New("no answer"))
+		})
+		r.start(Options{})
+		r.create(service("new"))
+		if r.cloud.Ready() {
+			t.Error("ready without having read Services")
+		}
+		r.has("new", "")
+		failing.Store(false)
+		time.Sleep(2 * time.Second)
+		if !r.cloud.Ready() {
+			t.Error("not ready")
+		}
+		r.has("old", "192.168.1.240")
+	})
+}
+
+// TestServiceThatWasNotSeededKeepsItsAddress plays a cache that shows a Service only after the seeding.
+func TestServiceThatWasNotSeededKeepsItsAddress(t *testing.T) {
+	bad := annotated("metallb.io/loadBalancerIPs", "192.168.1.x")
+	play(t, Options{}, objects(addressPool("a", "192.168.1.240/28")), func(r *rig) {
+		r.create(service("web", holding("192.168.1.245")))
+		r.create(service("bad", holding("192.168.1.246"), bad))
+		time.Sleep(time.Minute)
+		r.has("web", "192.168.1.245")
+		r.has("bad", "192.168.1.246")
+	})
+}
+
+func TestBadEditWaitsForWhatItAsksNow(t *testing.T) {
+	play(t, Options{}, objects(addressPool("a", "192.168.1.240/32"), service("first", holding("192.168.1.240"))), func(r *rig) {
+		r.create(service("waits"))
+		r.edit("waits", annotated("metallb.io/loadBalancerIPs", "192.168.1.x"))
+		r.create(service("next", born(5)))
+		r.remove("first")
+		r.has("waits", "")
+		r.has("next", "192.168.1.240")
+	})
+}
+
+func TestLabelAndSelectorInOneApply(t *testing.T) {
+	red := map[string]string{"team": "red"}
+	selecting := func(pool *v1beta1.IPAddressPool) {
+		pool.Spec.AllocateTo = &v1beta1.ServiceAllocation{ServiceSelectors: []metav1.LabelSelector{{MatchLabels: red}}}
+	}
+	for name, apply := range map[string]func(*rig){
+		"pool first": func(r *rig) {
+			pool := r.getPool("a").DeepCopy()
+			selecting(pool)
+			if _, err := r.pools.IPAddressPools(ourNamespace).Update(r.t.Context(), pool, metav1.UpdateOptions{}); err != nil {
+				r.t.Fatal(err)
+			}
+			time.Sleep(50 * time.Millisecond)
+			r.edit("web", func(svc *v1.Service) { svc.Labels = red })
+		},
+		"Service first": func(r *rig) {
+			r.edit("web", func(svc *v1.Service) { svc.Labels = red })
+			r.editPool("a", selecting)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, Options{}, objects(addressPool("a", "192.168.1.240/28"), service("web", holding("192.168.1.240"))), func(r *rig) {
+				apply(r)
+				r.settlePools()
+				r.has("web", "192.168.1.240")
+				r.wantTold("web")
+			})
+		})
+	}
+}
+
+// TestPoolsJudgeServicesAsTheyAre is for a label that the stock controller's queue has not reached yet.
+func TestPoolsJudgeServicesAsTheyAre(t *testing.T) {
+	play(t, Options{}, objects(addressPool("a", "192.168.1.240/28"), service("web", holding("192.168.1.240"))), func(r *rig) {
+		stale := service("web")
+		stale.Labels = map[string]string{"team": "blue"}
+		r.cloud.mu.Lock()
+		r.cloud.allocator.Update(requestOf(stale, nil))
+		r.cloud.mu.Unlock()
+		r.editPool("a", func(pool *v1beta1.IPAddressPool) {
+			pool.Spec.AllocateTo = &v1beta1.ServiceAllocation{ServiceSelectors: []metav1.LabelSelector{
+				{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "team", Operator: metav1.LabelSelectorOpDoesNotExist}}}}}
+		})
+		r.has("web", "192.168.1.240")
+		r.wantTold("web")
 	})
 }
 

@@ -47,12 +47,13 @@ func (c *Cloud) EnsureLoadBalancer(_ context.Context, _ string, svc *v1.Service,
 	return status, nil
 }
 
+// allocate lets a Service that was not seeded keep what its status names: the seeding may have read an older state.
 func (c *Cloud) allocate(svc *v1.Service) (ipam.Result, error) {
-	request, err := requestOf(svc, c.namespaceLabels(svc.Namespace))
+	request := requestOf(svc, c.namespaceLabels(svc.Namespace))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err != nil {
-		return ipam.Result{Addresses: c.allocator.Held(request.ID)}, err
+	if !c.allocator.Knows(request.ID) {
+		c.allocator.Restore(request, recordedOn(svc))
 	}
 	before := c.allocator.Held(request.ID)
 	result, err := c.allocator.Allocate(request, c.now())

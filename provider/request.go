@@ -42,9 +42,8 @@ func annotation(svc *v1.Service, name string) (key, value string) {
 	return annotationPrefix + name, ""
 }
 
-// requestOf is what a Service asks for. With an error, the request is what can be understood of it all the same, enough
-// to say what the Service holds.
-func requestOf(svc *v1.Service, namespaceLabels map[string]string) (ipam.Request, error) {
+// requestOf is what a Service asks for.
+func requestOf(svc *v1.Service, namespaceLabels map[string]string) ipam.Request {
 	_, pool := annotation(svc, annotationPool)
 	request := ipam.Request{
 		ID:              string(svc.UID),
@@ -56,12 +55,10 @@ func requestOf(svc *v1.Service, namespaceLabels map[string]string) (ipam.Request
 		Pool:            pool,
 		Sharing:         sharingOf(svc),
 	}
-	var err error
-	if request.Families, request.Flexible, err = familiesOf(svc); err != nil {
-		return request, err
+	if request.Families, request.Flexible, request.Invalid = familiesOf(svc); request.Invalid == nil {
+		request.Addresses, request.Invalid = addressesOf(svc)
 	}
-	request.Addresses, err = addressesOf(svc)
-	return request, err
+	return request
 }
 
 // familiesOf tells the families of a Service, and whether one of them will do for the time being.

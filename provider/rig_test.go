@@ -129,6 +129,12 @@ func (r *rig) settle() {
 	synctest.Wait()
 }
 
+// settlePools is settle after pools have rested.
+func (r *rig) settlePools() {
+	time.Sleep(poolsRest)
+	r.settle()
+}
+
 func service(name string, edits ...func(*v1.Service)) *v1.Service {
 	svc := &v1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID("uid-" + name), CreationTimestamp: metav1.NewTime(epoch)},
@@ -238,7 +244,7 @@ func (r *rig) createPool(pool *v1beta1.IPAddressPool) {
 	if _, err := r.pools.IPAddressPools(ourNamespace).Create(r.t.Context(), pool, metav1.CreateOptions{}); err != nil {
 		r.t.Fatal(err)
 	}
-	r.settle()
+	r.settlePools()
 }
 
 func (r *rig) editPool(name string, edit func(*v1beta1.IPAddressPool)) {
@@ -248,7 +254,7 @@ func (r *rig) editPool(name string, edit func(*v1beta1.IPAddressPool)) {
 	if _, err := r.pools.IPAddressPools(ourNamespace).Update(r.t.Context(), pool, metav1.UpdateOptions{}); err != nil {
 		r.t.Fatal(err)
 	}
-	r.settle()
+	r.settlePools()
 }
 
 func (r *rig) deletePool(name string) {
@@ -256,7 +262,7 @@ func (r *rig) deletePool(name string) {
 	if err := r.pools.IPAddressPools(ourNamespace).Delete(r.t.Context(), name, metav1.DeleteOptions{}); err != nil {
 		r.t.Fatal(err)
 	}
-	r.settle()
+	r.settlePools()
 }
 
 func (r *rig) getPool(name string) *v1beta1.IPAddressPool {

@@ -4,34 +4,67 @@ package provider
 
 import (
 	"cmp"
+	"context"
+	"fmt"
 	"slices"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 )
 
-// seed gives every Service what its status says it has, the oldest first. Only then is any Service served.
-func (c *Cloud) seed(logger klog.Logger) {
-	all, err := c.services.ServiceInformer.Lister().List(labels.Everything())
+const seedRetryInterval = time.Second
+
+// seed gives every Service what its status says it has. Only then is any Service served. It asks the API server, since
+// the cache may be older than what the former leader wrote last.
+func (c *Cloud) seed(ctx context.Context) error {
+	all, err := c.clients.kube.CoreV1().Services(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
 	if err != nil {
-		logger.Error(err, "Cannot list Services from the cache")
+		return fmt.Errorf("listing Services: %w", err)
 	}
-	claims := slices.DeleteFunc(slices.Clone(all), func(svc *v1.Service) bool { return !c.services.ours(svc) || len(recordedOn(svc)) == 0 })
-	slices.SortFunc(claims, func(a, b *v1.Service) int {
-		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-	})
+	claims := slices.DeleteFunc(all.Items, func(svc v1.Service) bool { return !c.services.ours(&svc) || len(recordedOn(&svc)) == 0 })
+	slices.SortFunc(claims, compareClaims)
 	c.mu.Lock()
-	for _, svc := range claims {
-		request, _ := requestOf(svc, c.namespaceLabels(svc.Namespace)) // what is wrong with it is said when it is served
-		c.allocator.Restore(request, recordedOn(svc))
+	for i := range claims {
+		svc := &claims[i]
+		c.allocator.Restore(requestOf(svc, c.namespaceLabels(svc.Namespace)), recordedOn(svc))
 	}
 	c.mu.Unlock()
-	logger.Info("Addresses in use read from the Services", "services", len(claims))
+	klog.FromContext(ctx).Info("Addresses in use read from the Services", "services", len(claims))
 	c.seeded.Store(true)
 	c.statusChanged.set()
+	return nil
+}
+
+// compareClaims puts the oldest Service first, and those that are being deleted last: what they had may have been
+// released and given to another one.
+func compareClaims(a, b v1.Service) int {
+	deleted := func(svc v1.Service) int {
+		if svc.DeletionTimestamp != nil {
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(cmp.Compare(deleted(a), deleted(b)), a.CreationTimestamp.Compare(b.CreationTimestamp.Time),
+		cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+}
+
+// seedUntilDone tells whether the seeding was done before ctx.
+func (c *Cloud) seedUntilDone(ctx context.Context) bool {
+	for {
+		err := c.seed(ctx)
+		if err == nil {
+			return true
+		}
+		klog.FromContext(ctx).Error(err, "Cannot read the addresses in use yet: nothing is allocated")
+		if !pause(ctx, seedRetryInterval) {
+			return false
+		}
+	}
 }
 
 func (c *Cloud) namespaceLabels(name string) map[string]string {

@@ -28,10 +28,18 @@ func (s signal) each(ctx context.Context, period time.Duration, do func()) {
 		case <-s:
 		}
 		do()
-		select {
-		case <-ctx.Done():
+		if !pause(ctx, period) {
 			return
-		case <-time.After(period):
 		}
+	}
+}
+
+// pause tells whether the time has passed before ctx was done.
+func pause(ctx context.Context, period time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(period):
+		return true
 	}
 }
