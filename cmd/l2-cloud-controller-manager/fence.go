@@ -54,8 +54,9 @@ func (f *fence) close() {
 // wait returns when every write that had begun has ended.
 func (f *fence) wait() { f.writes.Wait() }
 
-// waitFor gives a step of handing over a bounded time: the Lease must be released while this process may still run.
-func waitFor(step func()) {
+// waitFor gives a step of handing over a bounded time, and tells whether it ended: the Lease must be released while this
+// process may still run.
+func waitFor(step func()) (ended bool) {
 	done := make(chan struct{})
 	go func() {
 		step()
@@ -63,7 +64,9 @@ func waitFor(step func()) {
 	}()
 	select {
 	case <-done:
+		return true
 	case <-time.After(handOverPatience):
+		return false
 	}
 }
 

@@ -93,15 +93,16 @@ func (p *process) lead(config *config.CompletedConfig) cloudprovider.Interface {
 }
 
 // handOver ends the leadership in an order that the next leader can rely on: first nothing is decided any more, then
-// nothing is written any more, then the Lease is free.
+// nothing is written any more, then the Lease is free. While a write is still under way it is not released, but runs out.
 func (p *process) handOver() {
 	if p.leadership == nil {
 		return
 	}
 	waitFor(p.cloud.Wait)
 	p.fence.close()
-	waitFor(p.fence.wait)
-	p.leadership.release()
+	if waitFor(p.fence.wait) {
+		p.leadership.release()
+	}
 }
 
 func exit(err error, message string, keysAndValues ...any) {

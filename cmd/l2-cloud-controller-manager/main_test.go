@@ -9,6 +9,9 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/provider"
 )
 
 func TestHelpShowsWhatDoesSomething(t *testing.T) {
@@ -67,5 +70,26 @@ func TestNothingIsWrittenBehindTheFence(t *testing.T) {
 	}
 	if err := try(http.MethodGet); err != nil {
 		t.Errorf("reading after: %v", err)
+	}
+}
+
+func TestLeaseIsKeptWhileAWriteIsUnderWay(t *testing.T) {
+	for name, writing := range map[string]bool{"writing": true, "idle": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				released := false
+				done := make(chan struct{})
+				close(done)
+				p := &process{cloud: provider.New(), leadership: &leadership{cancel: func() { released = true }, done: done}}
+				if writing {
+					p.fence.enter()
+					defer p.fence.writes.Done()
+				}
+				p.handOver()
+				if released == writing {
+					t.Errorf("released: %t", released)
+				}
+			})
+		})
 	}
 }
