@@ -401,16 +401,17 @@ func TestNeverTwoHoldersOfOneAddress(t *testing.T) {
 	for seed := range uint64(200) {
 		random := rand.New(rand.NewPCG(seed, 0))
 		s := newStory(t)
-		current := map[string]Request{}
 		for range 200 {
 			name := fmt.Sprint("s", random.IntN(12))
+			settled := heldBySettled(s.a, name)
 			switch random.IntN(8) {
 			case 0:
+				settled = nil
 				var pools []Pool
 				for i := range random.IntN(4) {
 					first := random.IntN(12)
 					p := pool(t, fmt.Sprint("p", i), fmt.Sprintf("10.0.0.%d-10.0.0.%d", first, first+random.IntN(5)), fmt.Sprintf("fd00::%x-fd00::%x", first, first+random.IntN(5)))
-					p.AutoAssign, p.AvoidBuggyIPs = random.IntN(4) > 0, random.IntN(2) == 0
+					p.AutoAssign, p.AvoidBuggyIPs, p.Unreadable = random.IntN(4) > 0, random.IntN(2) == 0, random.IntN(8) == 0
 					pools = append(pools, p)
 				}
 				s.a.SetPools(pools)
@@ -418,7 +419,6 @@ func TestNeverTwoHoldersOfOneAddress(t *testing.T) {
 			case 1, 2:
 				s.a.Release(name, s.now)
 				s.a.Settle(false, s.now)
-				delete(current, name)
 			default:
 				r := s.request(name, []option{families(IPv4), families(IPv6), dual, flexible}[random.IntN(4)])
 				if random.IntN(2) == 0 {
@@ -428,14 +428,29 @@ func TestNeverTwoHoldersOfOneAddress(t *testing.T) {
 					asking(fmt.Sprintf("10.0.0.%d", random.IntN(16)))(&r)
 				}
 				s.a.Allocate(r, s.now)
-				current[name] = r
 			}
 			checkInvariants(t, s.a)
+			for other, held := range settled {
+				if got := s.a.Held(other); !slices.Equal(got, held) {
+					t.Errorf("%s has %v, and had %v before something happened to %s", other, got, held, name)
+				}
+			}
 		}
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
 		}
 	}
+}
+
+// heldBySettled are the addresses of all Services but one, those left out that wait for others.
+func heldBySettled(a *Allocator, but string) map[string][]netip.Addr {
+	held := map[string][]netip.Addr{}
+	for id, s := range a.services {
+		if _, waits := a.waiting[s]; !waits && id != but {
+			held[id] = slices.Clone(s.addrs)
+		}
+	}
+	return held
 }
 
 func checkInvariants(t *testing.T, a *Allocator) {
