@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
 	"github.com/google/go-cmp/cmp"
@@ -397,6 +398,73 @@ func TestStoredPoolThatCannotBeReadTakesNothingAway(t *testing.T) {
 		time.Sleep(time.Minute)
 		r.has("web", "192.168.1.240")
 		r.wantTold("web")
+	})
+}
+
+func TestSameAddressAgainIsTold(t *testing.T) {
+	play(t, Options{}, objects(addressPool("a", "192.168.1.240/32"), service("web")), func(r *rig) {
+		r.deletePool("a")
+		r.has("web", "")
+		r.createPool(addressPool("a", "192.168.1.240/32"))
+		r.has("web", "192.168.1.240")
+		events, err := r.kube.CoreV1().Events("").List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, event := range events.Items {
+			if event.Reason == reasonAllocated && event.Count != 2 {
+				t.Errorf("told %d times, want 2", event.Count)
+			}
+		}
+	})
+}
+
+func TestNoNodesIsNoNews(t *testing.T) {
+	play(t, Options{}, objects(addressPool("a", "192.168.1.240/28"), service("web", holding("192.168.1.240"))), func(r *rig) {
+		if err := r.kube.CoreV1().Nodes().Delete(t.Context(), "node-1", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		r.restart(Options{})
+		time.Sleep(time.Minute)
+		r.wantTold("web")
+		r.wantWrites()
+	})
+}
+
+// TestFinalizerIsRemovedInTheEnd is for a Service that has no class any more when its finalizer is removed.
+func TestFinalizerIsRemovedInTheEnd(t *testing.T) {
+	options := Options{LoadBalancerClass: "example.com/l2", HideClassless: true}
+	play(t, options, objects(addressPool("a", "192.168.1.240/28"), service("web", class("example.com/l2"))), func(r *rig) {
+		r.has("web", "192.168.1.240")
+		var failed atomic.Bool
+		r.kube.PrependReactor("patch", "services", func(action clienttesting.Action) (bool, runtime.Object, error) {
+			removal := bytes.Contains(action.(clienttesting.PatchAction).GetPatch(), []byte("finalizers"))
+			return removal && failed.CompareAndSwap(false, true), nil, apierrors.NewInternalError(errors.New("no answer"))
+		})
+		r.edit("web", func(svc *v1.Service) {
+			svc.Spec.Type, svc.Spec.LoadBalancerClass, svc.Status = v1.ServiceTypeClusterIP, nil, v1.ServiceStatus{}
+		})
+		time.Sleep(time.Minute)
+		if finalizers := r.get("web").Finalizers; len(finalizers) > 0 || !failed.Load() {
+			t.Errorf("web keeps %v; the first removal failed: %t", finalizers, failed.Load())
+		}
+	})
+}
+
+func TestHandlersSeeTheViewHoweverTheyAreAdded(t *testing.T) {
+	play(t, Options{}, objects(service("foreign", class("example.com/other")), service("web")), func(r *rig) {
+		var seen []string
+		handler := cache.ResourceEventHandlerFuncs{AddFunc: func(obj any) { seen = append(seen, obj.(metav1.Object).GetName()) }}
+		for _, informer := range []cache.SharedIndexInformer{r.cloud.services.Informer(), silentNodes{r.cloud.caches.nodes}.Informer()} {
+			if _, err := informer.AddEventHandlerWithOptions(handler, cache.HandlerOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.stop()
+		if diff := cmp.Diff([]string{"web"}, seen); diff != "" {
+			t.Errorf("seen (-want +got):\n%s", diff)
+		}
+		r.start(Options{})
 	})
 }
 

@@ -77,7 +77,7 @@ func (c *Cloud) report(logger klog.Logger, svc *v1.Service, result ipam.Result, 
 		}
 	}
 	gained := slices.DeleteFunc(slices.Clone(result.Addresses), func(addr netip.Addr) bool { return slices.Contains(recorded, addr) })
-	if len(gained) > 0 && c.changes.tellAssigned(svc.UID, fmt.Sprint(result.Addresses)) {
+	if c.changes.tellAssigned(svc.UID, fmt.Sprint(result.Addresses)) && len(gained) > 0 {
 		for _, addr := range gained {
 			pool, _ := c.poolOf(addr)
 			logger.Info("assigned", "service", klog.KObj(svc), "vip", addr, "pool", pool)

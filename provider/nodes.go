@@ -28,3 +28,7 @@ func (silentInformer) AddEventHandler(cache.ResourceEventHandler) (cache.Resourc
 func (silentInformer) AddEventHandlerWithResyncPeriod(cache.ResourceEventHandler, time.Duration) (cache.ResourceEventHandlerRegistration, error) {
 	return nil, nil
 }
+
+func (silentInformer) AddEventHandlerWithOptions(cache.ResourceEventHandler, cache.HandlerOptions) (cache.ResourceEventHandlerRegistration, error) {
+	return nil, nil
+}

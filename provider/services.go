@@ -38,7 +38,7 @@ type services struct {
 
 	mu       sync.Mutex
 	handlers []cache.ResourceEventHandler
-	foreign  map[types.UID]struct{} // seen with another class, to be left alone also when their type changes
+	seen     map[types.UID]bool // whether Services were ours when they were last LoadBalancers
 }
 
 // serviceOwner is what the view needs to know of the provider.
@@ -51,7 +51,7 @@ type serviceOwner interface {
 }
 
 func newServices(real coreinformers.ServiceInformer, class string, serveClassless bool, owner serviceOwner) *services {
-	return &services{ServiceInformer: real, class: class, serveClassless: serveClassless, owner: owner, foreign: map[types.UID]struct{}{}}
+	return &services{ServiceInformer: real, class: class, serveClassless: serveClassless, owner: owner, seen: map[types.UID]bool{}}
 }
 
 // enqueue makes the stock controller look at a Service now, whatever back-off it is in.
@@ -109,27 +109,26 @@ func onlyOurs(annotations map[string]string) map[string]string {
 	return ours
 }
 
-// visible remembers Services of other classes: the API server wipes the class when the type changes, and the finalizer
-// that is then left is for their own controller.
+// visible remembers whose a Service was: the API server wipes the class when the type changes, and the finalizer that
+// is then left is for the controller that put it there.
 func (s *services) visible(svc *v1.Service) bool {
 	if svc.Spec.Type == v1.ServiceTypeLoadBalancer {
 		ours := s.isOurClass(svc.Spec.LoadBalancerClass)
 		s.mu.Lock()
-		defer s.mu.Unlock()
-		if ours {
-			delete(s.foreign, svc.UID)
-		} else {
-			s.foreign[svc.UID] = struct{}{}
-		}
+		s.seen[svc.UID] = ours
+		s.mu.Unlock()
 		return ours
 	}
 	if !servicehelpers.HasLBFinalizer(svc) {
 		return true
 	}
 	s.mu.Lock()
-	_, foreign := s.foreign[svc.UID]
+	ours, seen := s.seen[svc.UID]
 	s.mu.Unlock()
-	return !foreign && (s.serveClassless || s.owner.knows(svc.UID))
+	if seen {
+		return ours
+	}
+	return s.serveClassless || s.owner.knows(svc.UID)
 }
 
 // Informer is the real informer with our handlers and HasSynced.
@@ -152,16 +151,22 @@ func (i *servicesInformer) HasSynced() bool {
 }
 
 func (i *servicesInformer) AddEventHandler(handler cache.ResourceEventHandler) (cache.ResourceEventHandlerRegistration, error) {
-	return i.AddEventHandlerWithResyncPeriod(handler, 0)
+	return i.AddEventHandlerWithOptions(handler, cache.HandlerOptions{})
 }
 
-// AddEventHandlerWithResyncPeriod ignores the period: the stock controller's resync of every 30 s shows it each Service
-// unchanged, and does nothing.
 func (i *servicesInformer) AddEventHandlerWithResyncPeriod(handler cache.ResourceEventHandler, _ time.Duration) (cache.ResourceEventHandlerRegistration, error) {
+	return i.AddEventHandlerWithOptions(handler, cache.HandlerOptions{})
+}
+
+// AddEventHandlerWithOptions ignores the resync period: the stock controller's resync of every 30 s shows it each
+// Service unchanged, and does nothing.
+func (i *servicesInformer) AddEventHandlerWithOptions(handler cache.ResourceEventHandler, options cache.HandlerOptions) (cache.ResourceEventHandlerRegistration, error) {
 	i.services.mu.Lock()
 	i.services.handlers = append(i.services.handlers, handler)
 	i.services.mu.Unlock()
-	return i.SharedIndexInformer.AddEventHandlerWithResyncPeriod(&servicesHandler{handler: handler, services: i.services}, 0)
+	never := time.Duration(0)
+	options.ResyncPeriod = &never
+	return i.SharedIndexInformer.AddEventHandlerWithOptions(&servicesHandler{handler: handler, services: i.services}, options)
 }
 
 // servicesHandler passes on what the stock controller may see.
@@ -214,7 +219,7 @@ func (h *servicesHandler) OnDelete(obj any) {
 
 func (s *services) forget(svc *v1.Service) {
 	s.mu.Lock()
-	delete(s.foreign, svc.UID)
+	delete(s.seen, svc.UID)
 	s.mu.Unlock()
 	s.owner.release(svc)
 }

@@ -34,6 +34,7 @@ const (
 	stockEnsuring = "EnsuringLoadBalancer"
 	stockEnsured  = "EnsuredLoadBalancer"
 	stockFailed   = "SyncLoadBalancerFailed"
+	stockNoNodes  = "UnAvailableLoadBalancer"
 )
 
 // newRecorder records events on Services and pools, through a client of their own.
@@ -110,6 +111,8 @@ func (c *changes) news(event *v1.Event) bool {
 	switch event.Reason {
 	case stockEnsuring:
 		return false // how it ended is told in a moment
+	case stockNoNodes:
+		return false // an address needs no node: the speakers tell who announces it
 	case stockEnsured:
 		t := c.of(event.InvolvedObject.UID)
 		news := t.ensured
