@@ -33,7 +33,7 @@ test-unit: c-compiler ## run unit tests, with the race detector
 
 .PHONY: test-e2e
 test-e2e: bin/cluster images-native ## run the end-to-end tests on a real cluster (root)
-	go test -tags e2e ./test/e2e/... -v -timeout 40m -count=1
+	go test -tags e2e ./test/e2e -v -timeout 40m -count=1
 
 .PHONY: lint
 lint: ## gofmt and go vet, on all modules

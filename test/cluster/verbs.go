@@ -74,14 +74,17 @@ func healCommand(cluster named) *cobra.Command {
 }
 
 func stopAPICommand(cluster named) *cobra.Command {
-	return &cobra.Command{
+	var gracefully bool
+	command := &cobra.Command{
 		Use:   "stop-api",
-		Short: "Stop kube-apiserver and nothing else",
+		Short: "Kill kube-apiserver and nothing else",
 		Args:  cobra.NoArgs,
 		RunE: onCluster(cluster, func(c lab.Cluster, _ *cobra.Command, _ []string) error {
-			return c.StopAPI()
+			return c.StopAPI(gracefully)
 		}),
 	}
+	command.Flags().BoolVar(&gracefully, "gracefully", false, "tell it to stop, so that it takes itself out of the Service kubernetes, and kill it after 10 s")
+	return command
 }
 
 func startAPICommand(cluster named) *cobra.Command {

@@ -18,8 +18,9 @@ import (
 	"github.com/cloud-provider-l2/cloud-provider-l2/test/cluster/wire"
 )
 
-// StopAPI ends kube-apiserver: kindly, and after some seconds not. Everything else keeps running.
-func (c Cluster) StopAPI() error {
+// StopAPI ends kube-apiserver as a crash does; everything else keeps running. Gracefully, it is told to stop first and
+// takes itself out of the endpoints of the Service kubernetes, which each kube-proxy hears, and takes up to a minute to forget.
+func (c Cluster) StopAPI(gracefully bool) error {
 	if _, err := c.load(); err != nil {
 		return err
 	}
@@ -28,7 +29,11 @@ func (c Cluster) StopAPI() error {
 		return err
 	}
 	defer m.Close()
-	return m.Stop(kube.APIServerName, 2*time.Second)
+	patience := time.Duration(0)
+	if gracefully {
+		patience = 10 * time.Second
+	}
+	return m.Stop(kube.APIServerName, patience)
 }
 
 // StartAPI starts kube-apiserver again, and returns when it is ready.

@@ -89,7 +89,7 @@ func (i *Init) Start(process Process, _ *struct{}) error {
 	return started.Release() // reap waits for it, as for everything else
 }
 
-// StopOrder names a process and how long it may take to end.
+// StopOrder names a process and how long it may take to end by itself; 0 kills it.
 type StopOrder struct {
 	Name     string
 	Patience time.Duration
@@ -101,6 +101,9 @@ func (i *Init) Stop(order StopOrder, _ *struct{}) error {
 		signal   syscall.Signal
 		patience time.Duration
 	}{{syscall.SIGTERM, order.Patience}, {syscall.SIGKILL, 10 * time.Second}} {
+		if attempt.patience == 0 {
+			continue
+		}
 		i.mu.Lock()
 		status := i.find(order.Name)
 		if status == nil {
