@@ -164,12 +164,15 @@ func (c *Cloud) run(ctx context.Context) {
 	var loops sync.WaitGroup
 	loops.Go(func() { c.poolsChanged.each(ctx, 0, func() { c.applyPools(ctx) }) })
 	loops.Go(func() { c.addressFreed.each(ctx, 0, func() { c.settle(false) }) })
-	loops.Go(func() { c.statusChanged.each(ctx, poolStatusPeriod, func() { c.writePoolStatus(ctx) }) })
+	loops.Go(func() {
+		failures := map[string]string{}
+		c.statusChanged.each(ctx, poolStatusPeriod, func() { c.writePoolStatus(ctx, failures) })
+	})
 	loops.Go(func() { c.leasesChanged.each(ctx, leaseSweepPeriod, func() { c.sweepLeases(ctx) }) })
 	loops.Go(func() {
 		wait.UntilWithContext(ctx, func(context.Context) { c.leasesChanged.set() }, leaseSweepInterval)
 	})
-	loops.Go(func() { wait.UntilWithContext(ctx, c.ensureMemberlistSecret, secretCheckInterval) })
+	loops.Go(func() { c.keepMemberlistSecret(ctx) })
 	loops.Wait()
 }
 

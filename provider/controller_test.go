@@ -598,3 +598,40 @@ func TestPoolStatus(t *testing.T) {
 		}
 	})
 }
+
+func TestPoolWithManyProblemsNamesTen(t *testing.T) {
+	var entries []string
+	for i := range 500 {
+		entries = append(entries, fmt.Sprintf("10.0.%d.%d/24", i/250, i%250+1))
+	}
+	play(t, Options{}, objects(addressPool("a", entries...)), func(r *rig) {
+		message := r.getPool("a").Status.Conditions[0].Message
+		if !strings.HasPrefix(message, `"10.0.0.1/24" has host bits set`) || !strings.HasSuffix(message, "; and 490 more") || len(message) > 2000 {
+			t.Errorf("%d characters: %s", len(message), message)
+		}
+	})
+}
+
+func TestRefusedPoolStatusIsNotRetried(t *testing.T) {
+	for name, tt := range map[string]struct {
+		err  error
+		want int
+	}{
+		"invalid":   {apierrors.NewInvalid(v1beta1.GroupVersion.WithKind(v1beta1.KindIPAddressPool).GroupKind(), "a", nil), 1},
+		"no answer": {apierrors.NewInternalError(errors.New("no answer")), 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, Options{}, nil, func(r *rig) {
+				var tries atomic.Int32
+				r.pools.PrependReactor("update", "ipaddresspools", func(action clienttesting.Action) (bool, runtime.Object, error) {
+					return action.GetSubresource() == "status" && tries.Add(1) <= 1, nil, tt.err
+				})
+				r.createPool(addressPool("a", "192.168.1.240/28"))
+				time.Sleep(time.Minute)
+				if got := int(tries.Load()); got != tt.want {
+					t.Errorf("%d writes, want %d", got, tt.want)
+				}
+			})
+		})
+	}
+}

@@ -3,14 +3,18 @@
 package provider
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -98,6 +102,25 @@ func TestLeaseOfASharedVIPStaysWithItsLastService(t *testing.T) {
 		r.remove("udp")
 		time.Sleep(time.Second)
 		r.wantLeases()
+	})
+}
+
+func TestMemberlistSecretIsMadeSoonAfterAFailure(t *testing.T) {
+	play(t, Options{}, nil, func(r *rig) {
+		r.stop()
+		secrets := r.kube.CoreV1().Secrets(ourNamespace)
+		if err := secrets.Delete(t.Context(), memberlistSecret, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		var failed atomic.Bool
+		r.kube.PrependReactor("get", "secrets", func(clienttesting.Action) (bool, runtime.Object, error) {
+			return failed.CompareAndSwap(false, true), nil, apierrors.NewInternalError(errors.New("no answer"))
+		})
+		r.start(Options{})
+		time.Sleep(2 * time.Second)
+		if _, err := secrets.Get(t.Context(), memberlistSecret, metav1.GetOptions{}); err != nil || !failed.Load() {
+			t.Errorf("after 3 s: %v", err)
+		}
 	})
 }
 

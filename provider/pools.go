@@ -23,8 +23,19 @@ type poolSet map[string]problem
 
 // problem keeps a pool, or a part of it, from being used.
 type problem struct {
-	reason  string
-	message string
+	reason   string
+	messages []string
+}
+
+// maxProblems is how many messages a condition names: the API server refuses long ones.
+const maxProblems = 10
+
+func (p problem) String() string {
+	text := strings.Join(p.messages[:min(len(p.messages), maxProblems)], "; ")
+	if more := len(p.messages) - maxProblems; more > 0 {
+		text += fmt.Sprintf("; and %d more", more)
+	}
+	return text
 }
 
 // watchPools reads all pools again when the spec of one changes: each may decide what another one has.
@@ -55,7 +66,7 @@ func (c *Cloud) readPools(logger klog.Logger) {
 		pool, invalid := poolOf(spec)
 		pools = append(pools, pool)
 		if len(invalid) > 0 {
-			problems[pool.Name] = problem{reasonInvalid, strings.Join(invalid, "; ")}
+			problems[pool.Name] = problem{reasonInvalid, invalid}
 		}
 	}
 	c.mu.Lock()
@@ -71,11 +82,8 @@ func (c *Cloud) readPools(logger klog.Logger) {
 
 func (p poolSet) add(overlap ipam.Overlap) {
 	message := fmt.Sprintf("%s is not used: the older pool %s has it", overlap.Range, overlap.With)
-	if found, ok := p[overlap.Pool]; ok {
-		p[overlap.Pool] = problem{found.reason, found.message + "; " + message}
-		return
-	}
-	p[overlap.Pool] = problem{reasonOverlap, message}
+	found := p[overlap.Pool]
+	p[overlap.Pool] = problem{cmp.Or(found.reason, reasonOverlap), append(found.messages, message)}
 }
 
 // poolOf translates a pool. What cannot be understood is left out and said: the rest of the pool goes on, and nobody

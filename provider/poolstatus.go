@@ -21,8 +21,9 @@ import (
 // thousand writes.
 const poolStatusPeriod = time.Second
 
-// writePoolStatus writes the counters and conditions of every pool that does not have them yet.
-func (c *Cloud) writePoolStatus(ctx context.Context) {
+// writePoolStatus writes the counters and conditions of every pool that does not have them yet. failures is its own
+// memory of what went wrong last, by pool, so that an error is logged once.
+func (c *Cloud) writePoolStatus(ctx context.Context, failures map[string]string) {
 	if !c.ready() {
 		return
 	}
@@ -45,9 +46,15 @@ func (c *Cloud) writePoolStatus(ctx context.Context) {
 		switch {
 		case apierrors.IsNotFound(err):
 		case err != nil:
-			logger.V(1).Info("Cannot write the status of a pool yet", "pool", pool.Name, "reason", err.Error())
-			c.statusChanged.set()
+			if failures[pool.Name] != err.Error() {
+				logger.Info("Cannot write the status of a pool yet", "pool", pool.Name, "reason", err.Error())
+			}
+			failures[pool.Name] = err.Error()
+			if !apierrors.IsInvalid(err) { // it would be refused again
+				c.statusChanged.set()
+			}
 		default:
+			delete(failures, pool.Name)
 			c.reportPool(logger, pool, updated)
 		}
 	}
@@ -65,7 +72,7 @@ func poolStatus(pool *v1beta1.IPAddressPool, usage ipam.Usage, problem problem) 
 		ObservedGeneration: pool.Generation,
 	}
 	if problem.reason != "" {
-		condition.Status, condition.Reason, condition.Message = metav1.ConditionFalse, problem.reason, problem.message
+		condition.Status, condition.Reason, condition.Message = metav1.ConditionFalse, problem.reason, problem.String()
 	}
 	meta.SetStatusCondition(&status.Conditions, condition)
 	return status

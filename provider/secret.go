@@ -20,20 +20,38 @@ const (
 	memberlistSecretKey = "secretkey"
 
 	secretCheckInterval = time.Minute
+	secretRetryInterval = time.Second
 )
 
-// ensureMemberlistSecret makes the Secret when it is missing. One that is there is never changed: speakers that read it
+// keepMemberlistSecret looks every minute whether the Secret is there, and sooner after a failure: speakers wait for it.
+func (c *Cloud) keepMemberlistSecret(ctx context.Context) {
+	retry := secretRetryInterval
+	for {
+		interval := secretCheckInterval
+		if c.ensureMemberlistSecret(ctx) {
+			retry = secretRetryInterval
+		} else {
+			interval = retry
+			retry = min(2*retry, secretCheckInterval)
+		}
+		if !pause(ctx, interval) {
+			return
+		}
+	}
+}
+
+// ensureMemberlistSecret makes the Secret when it is missing, and tells whether it is there. One that is there is never changed: speakers that read it
 // at different times must read the same. Of two controllers that create it at once, the API server lets one win.
-func (c *Cloud) ensureMemberlistSecret(ctx context.Context) {
+func (c *Cloud) ensureMemberlistSecret(ctx context.Context) bool {
 	logger := klog.FromContext(ctx)
 	secrets := c.clients.kube.CoreV1().Secrets(c.options.Namespace)
 	_, err := secrets.Get(ctx, memberlistSecret, metav1.GetOptions{})
 	if err == nil {
-		return
+		return true
 	}
 	if !apierrors.IsNotFound(err) {
 		logger.Error(err, "Cannot read the Secret that speakers sign with", "secret", klog.KRef(c.options.Namespace, memberlistSecret))
-		return
+		return false
 	}
 	_, err = secrets.Create(ctx, &v1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: memberlistSecret, Namespace: c.options.Namespace},
@@ -44,7 +62,9 @@ func (c *Cloud) ensureMemberlistSecret(ctx context.Context) {
 		logger.Info("Made the Secret that speakers sign with", "secret", klog.KRef(c.options.Namespace, memberlistSecret))
 	case !apierrors.IsAlreadyExists(err):
 		logger.Error(err, "Cannot make the Secret that speakers sign with", "secret", klog.KRef(c.options.Namespace, memberlistSecret))
+		return false
 	}
+	return true
 }
 
 func newSecretKey() []byte {
