@@ -83,7 +83,7 @@ func (c *Core) hold(v *View, vip *vip, lease Lease, target Target, planned bool,
 	if !vip.answering && !vip.yielded && !v.LinkDown && c.mayAnswer(v) {
 		c.answer(v, vip, "elected leader by Lease", out)
 	}
-	if at, seen := vip.seen[lease.Successor]; seen && !at.Before(vip.namedAt) && !at.Equal(vip.readFor) && v.Now.Sub(at) >= watchLag {
+	if at, seen := vip.seen[lease.Successor]; seen && !at.Equal(vip.readFor) && v.Now.Sub(at) >= watchLag {
 		vip.readFor = at
 		c.read(v, vip, out) // the successor announces, and the watch is silent about it
 	}
