@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package announce makes this host answer for virtual IP addresses on the LAN: it replies to ARP requests for them,
-// tells the neighbours when a VIP arrives here, and listens for anybody else who claims one.
+// Package announce makes this host answer for virtual IP addresses on the LAN: it replies to ARP requests and neighbour
+// solicitations for them, tells the neighbours when a VIP arrives here, and listens for anybody else who claims one.
 //
 // It promises:
 //
@@ -9,11 +9,14 @@
 //     appear later, with the MAC the interface has at that moment; and a burst of announcements is under way.
 //   - Withdraw: when it returns, nothing leaves this host for the VIP any more, not even a reply that was half done.
 //   - Alive is asked before every reply and announcement; while it says no, nothing is said (rule E5).
+//   - Neighbour solicitations get here through network cards that filter and switches that snoop: the solicited-node
+//     group of each VIP is joined on every interface that it is announced on, for as long as it is.
 //   - A stranger's packet costs a bounded amount of work, no allocation, and is counted with the reason when it is
 //     not answered.
 //
 // It never decides: who holds a VIP is the election's business, and this package obeys. It needs uid 0 with CAP_NET_RAW
-// and no other capability, and changes nothing on the host: no address is added, no sysctl is set.
+// and no other capability, and changes nothing on the host but the multicast groups its interfaces are in: no address is
+// added, no sysctl is set.
 //
 // Two kinds of socket serve each interface and protocol. The request socket is the hot one: a filter in the kernel
 // passes requests only, and replies are patched into the request's own bytes. The claim socket takes replies and
@@ -169,6 +172,10 @@ func (a *Announcer) Announce(addr netip.Addr, interfaces []string) {
 		v.counters = a.metrics.vip(addr)
 	}
 	a.hear(addr, func(c *claim) { c.announced = true })
+	for _, l := range *a.links.Load() {
+		name := l.state.Load().name
+		a.joinOrLeave(l, addr, old != nil && old.on(name), v.on(name))
+	}
 	a.vips.set(addr, v)
 	a.bursts.add(announcement{vip: v, rounds: burstRounds})
 }
@@ -178,7 +185,8 @@ func (a *Announcer) Withdraw(addr netip.Addr) {
 	addr = addr.Unmap().WithZone("")
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.vips.get(addr) == nil {
+	old := a.vips.get(addr)
+	if old == nil {
 		return
 	}
 	a.vips.set(addr, nil)
@@ -186,8 +194,26 @@ func (a *Announcer) Withdraw(addr netip.Addr) {
 		l.awaitReplies()
 	}
 	a.sending.await()
+	for _, l := range *a.links.Load() {
+		a.joinOrLeave(l, addr, old.on(l.state.Load().name), false)
+	}
 	a.metrics.forget(addr)
 	a.unhear(addr, func(c *claim) { c.announced = false })
+}
+
+// joinOrLeave has the questions for a VIP come in on an interface, or no longer. The caller holds mu. When it fails there
+// may be answers all the same: network cards and switches that do not filter bring the questions anyway.
+func (a *Announcer) joinOrLeave(l *link, addr netip.Addr, was, is bool) {
+	var err error
+	switch {
+	case is && !was:
+		err = l.join(addr)
+	case was && !is:
+		err = l.leave(addr)
+	}
+	if err != nil {
+		a.log.Error(err, "Questions for the VIP may not be heard", "vip", addr, "interface", l.state.Load().name)
+	}
 }
 
 // Reannounce announces vip once more, now (rules E7 and E9). It does nothing for a VIP that is not announced.
@@ -231,7 +257,7 @@ func (a *Announcer) Unwatch(addr netip.Addr) {
 func (a *Announcer) Sightings() <-chan Sighting { return a.sightings }
 
 // Probe asks, once and on the named interfaces (none: all), whether somebody has addr, without touching anybody's
-// neighbour table (RFC 5227 section 2.1.1). The answer is a Sighting, so addr must be watched or announced.
+// neighbour table (RFC 5227 section 2.1.1, RFC 4862 section 5.4.2). The answer is a Sighting, so addr must be watched or announced.
 func (a *Announcer) Probe(addr netip.Addr, interfaces []string) {
 	addr = addr.Unmap().WithZone("")
 	proto := protocolFor(addr)

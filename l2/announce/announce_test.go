@@ -69,7 +69,7 @@ func (h *host) resolve(t testing.TB, addr netip.Addr) (mac MAC, ok bool) {
 
 func (h *host) neighbour(t testing.TB, addr netip.Addr) (MAC, bool) {
 	t.Helper()
-	entries, err := h.netlink.NeighList(0, netlink.FAMILY_V4)
+	entries, err := h.netlink.NeighList(0, family(addr))
 	must(t, err)
 	for _, entry := range entries {
 		if ip, _ := netip.AddrFromSlice(entry.IP); ip.Unmap() == addr && len(entry.HardwareAddr) == 6 {

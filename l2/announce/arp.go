@@ -37,6 +37,9 @@ var etherBroadcast = MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 func (arpProtocol) name() string   { return protocolARP }
 func (arpProtocol) etherType() int { return etherTypeARP }
 
+func (arpProtocol) requestGroup(netip.Addr) netip.Addr { return netip.Addr{} }
+func (arpProtocol) claimGroup() netip.Addr             { return netip.Addr{} }
+
 // requestFilter passes requests that are not announcements: those ask for their own sender (RFC 5227 section 3).
 func (arpProtocol) requestFilter() []bpf.Instruction {
 	return append(forUs(),

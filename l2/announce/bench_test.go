@@ -4,12 +4,12 @@ package announce
 
 import (
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"slices"
 	"testing"
 	"time"
 
-	"github.com/mdlayher/arp"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -23,21 +23,34 @@ func BenchmarkAnswer(b *testing.B) {
 		for _, target := range []netip.Addr{numbered(n / 2), vip1} {
 			b.Run(fmt.Sprintf("vips=%d/%s", n, map[bool]string{true: "other", false: "announced"}[target == vip1]), func(b *testing.B) {
 				m, _ := newTestMetrics(b)
-				r := newResponder(b, n, m)
-				request := requestFrame(b, clientIP, target)
-				frame := make([]byte, maxFrame+1)
-				b.ReportAllocs()
-				for b.Loop() {
-					r.turn.begin()
-					if _, v, reason := r.answer(frame[:copy(frame, request)]); reason == passed {
-						v.counters.responses.Inc()
-					} else {
-						r.drops[reason].Inc()
-					}
-					r.turn.end()
-				}
+				benchmarkAnswer(b, newResponder(b, n, m), requestFrame(b, clientIP, target))
 			})
 		}
+	}
+}
+
+func BenchmarkNDPAnswer(b *testing.B) {
+	for _, n := range vipCounts {
+		for _, target := range []netip.Addr{numbered6(n / 2), vip6} {
+			b.Run(fmt.Sprintf("vips=%d/%s", n, map[bool]string{true: "other", false: "announced"}[target == vip6]), func(b *testing.B) {
+				m, _ := newTestMetrics(b)
+				benchmarkAnswer(b, newResponder6(b, n, m), solicitation(b, clientIP6, target))
+			})
+		}
+	}
+}
+
+func benchmarkAnswer(b *testing.B, r *responder, request []byte) {
+	frame := make([]byte, maxFrame+1)
+	b.ReportAllocs()
+	for b.Loop() {
+		r.turn.begin()
+		if _, v, reason := r.answer(frame[:copy(frame, request)]); reason == passed {
+			v.counters.responses.Inc()
+		} else {
+			r.drops[reason].Inc()
+		}
+		r.turn.end()
 	}
 }
 
@@ -51,33 +64,42 @@ func BenchmarkAnnounce10000(b *testing.B) {
 // answering for VIPs, in the same run. One question at a time gives the latency, 32 at a time the rate.
 func BenchmarkReply(b *testing.B) {
 	client := newLAN(b)
+	client.benchmarkReplies(b, clientIP, nodeIP, numbered)
+}
+
+func BenchmarkNDPReply(b *testing.B) {
+	client := newLAN6(b)
+	client.benchmarkReplies(b, clientIP6, nodeIP6, numbered6)
+}
+
+func (h *host) benchmarkReplies(b *testing.B, from, node netip.Addr, number func(i int) netip.Addr) {
 	run := func(name string, target netip.Addr) {
 		for _, inFlight := range []int{1, 32} {
-			b.Run(fmt.Sprintf("%s/inflight=%d", name, inFlight), func(b *testing.B) { client.benchmark(b, target, inFlight) })
+			b.Run(fmt.Sprintf("%s/inflight=%d", name, inFlight), func(b *testing.B) { h.benchmark(b, from, target, inFlight) })
 		}
 	}
-	run("kernel", nodeIP)
+	run("kernel", node)
 	m, _ := newTestMetrics(b)
 	a := start(b, Config{Metrics: m}, "lan0")
 	announced := 0
 	for _, n := range vipCounts {
 		for ; announced < n; announced++ {
-			a.Announce(numbered(announced), nil)
+			a.Announce(number(announced), nil)
 		}
 		eventually(b, "the bursts are over", func() bool {
 			a.bursts.mu.Lock()
 			defer a.bursts.mu.Unlock()
 			return len(a.bursts.now)+len(a.bursts.again) == 0
 		})
-		run(fmt.Sprintf("vips=%d", n), numbered(n/2))
+		run(fmt.Sprintf("vips=%d", n), number(n/2))
 	}
 }
 
-func (h *host) benchmark(b *testing.B, target netip.Addr, inFlight int) {
+func (h *host) benchmark(b *testing.B, from, target netip.Addr, inFlight int) {
 	eth0, err := h.netlink.LinkByName("eth0")
 	must(b, err)
 	mac := MAC(eth0.Attrs().HardwareAddr)
-	request, err := arpFrame(arp.OperationRequest, mac, clientIP, MAC{}, target)
+	request, err := protocolFor(target).ask(mac, from, target)
 	must(b, err)
 	latencies := make([]time.Duration, 0, 1<<20)
 	b.ResetTimer()
@@ -132,7 +154,8 @@ func ignoringEINTR(call func() (int, error)) (int, error) {
 
 // answersOnly is a blocking packet socket that gets the replies for target.
 func answersOnly(link netlink.Link, target netip.Addr) (int, error) {
-	filter, err := bpf.Assemble(arpProtocol{}.claimFilter([]netip.Addr{target}))
+	proto := protocolFor(target)
+	filter, err := bpf.Assemble(proto.claimFilter([]netip.Addr{target}))
 	if err != nil {
 		return 0, err
 	}
@@ -151,6 +174,6 @@ func answersOnly(link netlink.Link, target netip.Addr) (int, error) {
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 100000}); err != nil {
 		return 0, err
 	}
-	const arpBigEndian = 0x0608
-	return fd, unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: arpBigEndian, Ifindex: link.Attrs().Index})
+	etherType := bits.ReverseBytes16(uint16(proto.etherType())) // in the order of the network, on the hosts this runs on
+	return fd, unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: etherType, Ifindex: link.Attrs().Index})
 }

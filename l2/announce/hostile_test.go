@@ -125,11 +125,13 @@ func TestNetRawIsEnough(t *testing.T) {
 	if os.Getenv(asSpeaker) != "" {
 		a := start(t, Config{}, "lan0")
 		a.Announce(vip1, nil)
+		a.Announce(vip6, nil)
 		fmt.Println("announcing")
 		_, _ = os.Stdin.Read(make([]byte, 1)) // until the other end is closed
 		return
 	}
-	ear := newLAN(t).listen(t)
+	client := newLAN6(t)
+	ear, ear6 := client.listen(t), client.listen6(t)
 	self := exec.Command("/proc/self/exe", "-test.run=^TestNetRawIsEnough$")
 	self.Env = append(os.Environ(), asSpeaker+"=1")
 	stdin, err := self.StdinPipe()
@@ -160,6 +162,13 @@ func TestNetRawIsEnough(t *testing.T) {
 	if _, ok := ear.ask(clientIP, vip1, 5*time.Second); !ok {
 		t.Fatal("no answer")
 	}
+	if ear6.hear(5*time.Second, advertises(vip6)) == nil {
+		t.Fatal("no advertisement")
+	}
+	if ear6.ask(clientIP6, vip6, 5*time.Second) == nil {
+		t.Fatal("no answer over IPv6")
+	}
+	expectJoined(t, "lan0", vip6, true)
 }
 
 // With more VIPs than a filter holds, claims to them are found in user space.

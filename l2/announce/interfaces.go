@@ -197,9 +197,19 @@ func (a *Announcer) update(l *link, state *linkState, isNew bool) (changed bool)
 	old := l.state.Swap(state)
 	returned := state.up && (isNew || !old.up)
 	moved := state.mac != old.mac || state.name != old.name
+	if isNew || state.name != old.name {
+		for addr, v := range a.vips.all() {
+			a.joinOrLeave(l, addr, !isNew && v.on(old.name), v.on(state.name))
+		}
+	}
 	switch {
 	case returned && a.config.AnnounceOnReturn(), state.up && !returned && moved:
 		a.announceOn(l)
+	}
+	if !isNew && (returned || !old.hasIPv6() && state.hasIPv6()) {
+		if err := l.renewGroups(); err != nil {
+			a.log.Error(err, "Questions for some VIPs may not be heard", "interface", state.name)
+		}
 	}
 	if !isNew && (moved || state.up != old.up) {
 		a.log.Info("Interface changed", "interface", state.name, "mac", state.mac, "up", state.up)
@@ -246,6 +256,10 @@ func (a *Announcer) usableInterfaces() (map[int]*linkState, error) {
 		return nil, fmt.Errorf("listing addresses: %w", err)
 	}
 	for _, address := range addresses {
+		// What duplicate address detection has not passed yet must not be spoken from (RFC 4862 section 5.4).
+		if address.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0 {
+			continue
+		}
 		if state := wanted[address.LinkIndex]; state != nil {
 			if prefix, ok := toPrefix(address.IPNet); ok {
 				state.prefixes = append(state.prefixes, prefix)

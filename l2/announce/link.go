@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -17,7 +18,7 @@ import (
 )
 
 // link is one interface in use: its sockets and the goroutines that read them. The goroutine of Announcer.Run opens and
-// closes it; the filters belong to the holder of Announcer.mu; the rest may be used by anybody until close.
+// closes it; filters and groups belong to the holder of Announcer.mu; the rest may be used by anybody until close.
 type link struct {
 	index   int
 	state   atomic.Pointer[linkState]
@@ -39,8 +40,9 @@ type port struct {
 	proto    protocol
 	requests *socket
 	claims   *socket
-	replies  turn // of the goroutine that reads requests
-	wide     bool // claims hears everybody
+	replies  turn    // of the goroutine that reads requests
+	groups   *groups // in which requests are asked
+	wide     bool    // claims hears everybody
 }
 
 // addressNear is the interface's own address in the subnet of addr.
@@ -51,6 +53,10 @@ func (s *linkState) addressNear(addr netip.Addr) (netip.Addr, bool) {
 		}
 	}
 	return netip.Addr{}, false
+}
+
+func (s *linkState) hasIPv6() bool {
+	return slices.ContainsFunc(s.prefixes, func(prefix netip.Prefix) bool { return prefix.Addr().Is6() })
 }
 
 // openLink opens the sockets of an interface and begins to answer.
@@ -85,7 +91,15 @@ func openPort(index int, state *linkState, proto protocol) (*port, error) {
 		requests.close()
 		return nil, err
 	}
-	return &port{proto: proto, requests: requests, claims: claims, wide: true}, nil
+	if group := proto.claimGroup(); group.IsValid() {
+		mac := groupMAC(group)
+		if err := claims.conn.JoinGroup(mac[:]); err != nil {
+			requests.close()
+			claims.close()
+			return nil, err
+		}
+	}
+	return &port{proto: proto, requests: requests, claims: claims, groups: newGroups(index, requests), wide: true}, nil
 }
 
 // read serves a socket until it is closed or of no use.
@@ -106,14 +120,50 @@ func (l *link) awaitReplies() {
 	}
 }
 
-// send sends a frame that is not a reply.
-func (l *link) send(proto protocol, frame []byte) DropReason {
+func (l *link) port(proto protocol) *port {
 	for _, p := range l.ports {
 		if p.proto == proto {
-			return p.claims.send(frame)
+			return p
 		}
 	}
+	return nil
+}
+
+// send sends a frame that is not a reply.
+func (l *link) send(proto protocol, frame []byte) DropReason {
+	if p := l.port(proto); p != nil {
+		return p.claims.send(frame)
+	}
 	return SendFailed
+}
+
+// join has the questions for addr come in on this interface.
+func (l *link) join(addr netip.Addr) error {
+	if p := l.port(protocolFor(addr)); p != nil {
+		if group := p.proto.requestGroup(addr); group.IsValid() {
+			return p.groups.join(group)
+		}
+	}
+	return nil
+}
+
+// leave takes join back.
+func (l *link) leave(addr netip.Addr) error {
+	if p := l.port(protocolFor(addr)); p != nil {
+		if group := p.proto.requestGroup(addr); group.IsValid() {
+			return p.groups.leave(group)
+		}
+	}
+	return nil
+}
+
+// renewGroups joins again when the interface or its IPv6 has come back.
+func (l *link) renewGroups() error {
+	var failures []error
+	for _, p := range l.ports {
+		failures = append(failures, p.groups.renew())
+	}
+	return errors.Join(failures...)
 }
 
 // widen lets claims to any address through. When the kernel does not take the filter, narrow ones remain, and claims to
@@ -152,6 +202,7 @@ func (l *link) close() {
 	for _, p := range l.ports {
 		closing.Go(p.requests.close)
 		closing.Go(p.claims.close)
+		p.groups.close()
 	}
 	closing.Wait()
 	l.readers.Wait()

@@ -16,11 +16,16 @@ type protocol interface {
 	name() string
 	etherType() int
 
+	// requestGroup is the multicast group in which others ask for addr; the zero Addr means that they broadcast.
+	requestGroup(addr netip.Addr) netip.Addr
+	// claimGroup is the one to which everybody's announcements go.
+	claimGroup() netip.Addr
+
 	// requestFilter passes, in the kernel, what request may accept, cut after maxFrame+1 bytes.
 	requestFilter() []bpf.Instruction
 	// request finds out which address the frame asks for, or why it gets no answer. mac is the interface's.
 	request(frame []byte, mac MAC) (netip.Addr, DropReason)
-	// reply turns a frame that request has accepted into the answer, in place.
+	// reply turns a frame that request has accepted into the answer, in place if there is room for it.
 	reply(frame []byte, mac MAC) []byte
 
 	// claimFilter passes, in the kernel, what claim may accept from one of the senders; nil means from anybody.
@@ -43,12 +48,15 @@ const (
 )
 
 // protocols are those that every interface is served with.
-func protocols() []protocol { return []protocol{arpProtocol{}} }
+func protocols() []protocol { return []protocol{arpProtocol{}, ndpProtocol{}} }
 
-// protocolFor is nil when no protocol here knows the address's family.
+// protocolFor is nil for what is not an address.
 func protocolFor(addr netip.Addr) protocol {
-	if addr.Is4() {
+	switch {
+	case addr.Is4():
 		return arpProtocol{}
+	case addr.Is6():
+		return ndpProtocol{}
 	}
 	return nil
 }

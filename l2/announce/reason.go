@@ -12,7 +12,7 @@ const (
 
 	Truncated           // shorter than the protocol's packet
 	Oversized           // longer than any packet of the protocol
-	HardwareType        // not Ethernet and IPv4, or not their address lengths
+	HardwareType        // neither ARP for Ethernet and IPv4 nor IPv6
 	Operation           // neither asks nor answers, or not what the socket is for
 	Announcement        // an announcement where a question was expected, or the reverse
 	EthernetDestination // for another host

@@ -23,7 +23,7 @@ type Sighting struct {
 type Kind uint8
 
 const (
-	// KindAnnouncement was told to everybody, unasked.
+	// KindAnnouncement was told to everybody, unasked. So is the answer to an NDP probe, by its flags.
 	KindAnnouncement Kind = iota + 1
 	// KindReply was told to this host, which had asked.
 	KindReply

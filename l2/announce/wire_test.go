@@ -340,3 +340,10 @@ func must(t testing.TB, err error) {
 		t.Fatal(err)
 	}
 }
+
+func family(addr netip.Addr) int {
+	if addr.Is4() {
+		return netlink.FAMILY_V4
+	}
+	return netlink.FAMILY_V6
+}

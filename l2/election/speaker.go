@@ -386,9 +386,6 @@ func (s *Speaker) derive() {
 	before := s.view.Targets
 	s.view.Targets = make(map[netip.Addr]Target, len(s.plan))
 	for vip, planned := range s.plan {
-		if vip.Is6() {
-			continue // there is no NDP responder yet, and a Lease must not promise what nobody does
-		}
 		verdict := planned.Verdict(s.config.Node)
 		target := Target{Candidates: candidates[vip], Interfaces: verdict.Interfaces, Reason: string(verdict.Reason)}
 		if !verdict.Eligible {

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package announce
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// groups are the multicast groups in which the neighbours on one interface ask for the VIPs on it. Two memberships make
+// one: the packet socket's lets the group's frames through the filter of the network card; that of an ordinary IPv6 socket has the
+// kernel report it by MLD (RFC 3810), without which a switch that snoops keeps the questions to itself. Both end with their
+// sockets. VIPs whose last 24 bits are the same share a group. Who holds Announcer.mu owns it.
+//
+// The price: for every multicast packet that comes in, the kernel looks for its group in a list of all that are joined
+// (ipv6_chk_mcast_addr), before the packet sockets get it. Some thousands of groups on one interface cost tens of microseconds a packet.
+type groups struct {
+	index     int
+	frames    *socket
+	joined    map[netip.Addr]*membership
+	reporters []int // descriptors of IPv6 sockets that neither send nor receive; net.core.optmem_max limits what one holds
+}
+
+// membership is one group's.
+type membership struct {
+	users    int
+	reporter int // or notReported
+}
+
+const notReported = -1
+
+func newGroups(index int, frames *socket) *groups {
+	return &groups{index: index, frames: frames, joined: map[netip.Addr]*membership{}}
+}
+
+// join adds a user to a group. When part of it fails, the rest is done all the same.
+func (g *groups) join(group netip.Addr) error {
+	if m := g.joined[group]; m != nil {
+		m.users++
+		return nil
+	}
+	m := &membership{users: 1, reporter: notReported}
+	g.joined[group] = m
+	mac := groupMAC(group)
+	return errors.Join(g.frames.conn.JoinGroup(mac[:]), g.report(group, m))
+}
+
+// leave takes a user away; the last one ends the membership.
+func (g *groups) leave(group netip.Addr) error {
+	m := g.joined[group]
+	if m == nil {
+		return nil
+	}
+	if m.users--; m.users > 0 {
+		return nil
+	}
+	delete(g.joined, group)
+	mac := groupMAC(group)
+	err := g.frames.conn.LeaveGroup(mac[:])
+	if m.reporter != notReported {
+		err = errors.Join(err, unix.SetsockoptIPv6Mreq(m.reporter, unix.IPPROTO_IPV6, unix.IPV6_LEAVE_GROUP, g.request(group)))
+	}
+	return err
+}
+
+// renew makes the IPv6 memberships once more, for the kernel forgets them when it takes IPv6 away from an interface for a
+// time. Each is ended first, or its end would later end the new one. Where nothing was forgotten, both follow each other
+// before the kernel reports the first.
+func (g *groups) renew() error {
+	var failure error // one of them
+	for group, m := range g.joined {
+		if m.reporter != notReported {
+			_ = unix.SetsockoptIPv6Mreq(m.reporter, unix.IPPROTO_IPV6, unix.IPV6_LEAVE_GROUP, g.request(group))
+			m.reporter = notReported
+		}
+		if err := g.report(group, m); err != nil {
+			failure = err
+		}
+	}
+	return failure
+}
+
+// report makes the IPv6 membership on a socket that has room for it.
+func (g *groups) report(group netip.Addr, m *membership) error {
+	for _, fd := range g.reporters {
+		err := g.reportOn(fd, group, m)
+		if !errors.Is(err, unix.ENOMEM) && !errors.Is(err, unix.ENOBUFS) {
+			return err
+		}
+	}
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("opening an IPv6 socket: %w", err)
+	}
+	if err := g.reportOn(fd, group, m); err != nil {
+		return errors.Join(err, unix.Close(fd))
+	}
+	g.reporters = append(g.reporters, fd)
+	return nil
+}
+
+func (g *groups) reportOn(fd int, group netip.Addr, m *membership) error {
+	if err := unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP, g.request(group)); err != nil {
+		return fmt.Errorf("joining IPv6 multicast group %s: %w", group, err)
+	}
+	m.reporter = fd
+	return nil
+}
+
+func (g *groups) request(group netip.Addr) *unix.IPv6Mreq {
+	return &unix.IPv6Mreq{Multiaddr: group.As16(), Interface: uint32(g.index)}
+}
+
+// close ends the IPv6 memberships. Those of the packet socket end when that is closed.
+func (g *groups) close() {
+	for _, fd := range g.reporters {
+		_ = unix.Close(fd)
+	}
+	g.reporters = nil
+}

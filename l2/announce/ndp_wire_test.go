@@ -1,0 +1,816 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package announce
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"regexp"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mdlayher/ndp"
+	"github.com/mdlayher/packet"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+	"k8s.io/component-base/metrics/testutil"
+)
+
+// newLAN6 is a node with one interface, lan0, and a client on it, with IPv6 addresses as well.
+func newLAN6(t testing.TB) *host {
+	t.Helper()
+	client := newLAN(t)
+	eth0, err := client.netlink.LinkByName("eth0")
+	must(t, err)
+	must(t, client.netlink.AddrAdd(eth0, &netlink.Addr{IPNet: ipNet(clientIP6, 64), Flags: unix.IFA_F_NODAD}))
+	lan0, err := netlink.LinkByName("lan0")
+	must(t, err)
+	must(t, netlink.AddrAdd(lan0, &netlink.Addr{IPNet: ipNet(nodeIP6, 64), Flags: unix.IFA_F_NODAD}))
+	return client
+}
+
+// ear6 hears and says Neighbor Discovery as the host.
+type ear6 struct {
+	*packet.Conn
+	t   testing.TB
+	mac MAC
+}
+
+// neighbourPacket is a solicitation or an advertisement that was heard.
+type neighbourPacket struct {
+	*ndp.NeighborSolicitation
+	*ndp.NeighborAdvertisement
+	from, to       netip.Addr
+	fromMAC, toMAC MAC
+}
+
+func (h *host) listen6(t testing.TB) *ear6 {
+	t.Helper()
+	e := &ear6{t: t}
+	h.do(t, func() error {
+		ifi, err := net.InterfaceByName("eth0")
+		if err != nil {
+			return err
+		}
+		e.mac = MAC(ifi.HardwareAddr)
+		e.Conn, err = packet.Listen(ifi, packet.Raw, etherTypeIPv6, nil)
+		return err
+	})
+	t.Cleanup(func() { e.Close() })
+	return e
+}
+
+// hear returns the next packet that matches, or nil when there is none in the time given.
+func (e *ear6) hear(within time.Duration, matches func(neighbourPacket) bool) *neighbourPacket {
+	e.t.Helper()
+	must(e.t, e.SetReadDeadline(time.Now().Add(within)))
+	buffer := make([]byte, 2048)
+	for {
+		n, _, err := e.ReadFrom(buffer)
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return nil
+		case errors.Is(err, syscall.ENETDOWN):
+			continue
+		}
+		must(e.t, err)
+		frame := buffer[:n]
+		if n < ndpOptions || frame[ipv6NextHeader] != protocolICMPv6 || (frame[ndpType] != 135 && frame[ndpType] != 136) {
+			continue
+		}
+		var p neighbourPacket
+		ether, from, to, message := parseNDP(e.t, frame)
+		p.from, p.to, p.fromMAC, p.toMAC = from, to, MAC(ether.Source), MAC(ether.Destination)
+		switch message := message.(type) {
+		case *ndp.NeighborSolicitation:
+			p.NeighborSolicitation = message
+		case *ndp.NeighborAdvertisement:
+			p.NeighborAdvertisement = message
+		}
+		if matches(p) {
+			return &p
+		}
+	}
+}
+
+func advertises(addr netip.Addr) func(neighbourPacket) bool {
+	return func(p neighbourPacket) bool {
+		return p.NeighborAdvertisement != nil && p.NeighborAdvertisement.TargetAddress == addr
+	}
+}
+
+func asksFor(addr netip.Addr) func(neighbourPacket) bool {
+	return func(p neighbourPacket) bool {
+		return p.NeighborSolicitation != nil && p.NeighborSolicitation.TargetAddress == addr
+	}
+}
+
+// mac is the one in an advertisement.
+func (p *neighbourPacket) mac() MAC {
+	for _, option := range p.NeighborAdvertisement.Options {
+		if address, ok := option.(*ndp.LinkLayerAddress); ok && address.Direction == ndp.Target {
+			return MAC(address.Addr)
+		}
+	}
+	return MAC{}
+}
+
+// say sends a frame from the host.
+func (e *ear6) say(frame []byte) {
+	e.t.Helper()
+	to := &packet.Addr{HardwareAddr: frame[:6]}
+	_, err := e.WriteTo(frame, to)
+	if errors.Is(err, syscall.ENETDOWN) { // was down
+		_, err = e.WriteTo(frame, to)
+	}
+	must(e.t, err)
+}
+
+// announce says that addr is the host's.
+func (e *ear6) announce(addr netip.Addr) {
+	e.t.Helper()
+	frames, err := ndpProtocol{}.announcements(e.mac, addr)
+	must(e.t, err)
+	e.say(frames[0])
+}
+
+// ask asks for an address, and returns the answer or nil.
+func (e *ear6) ask(from, target netip.Addr, within time.Duration) *neighbourPacket {
+	e.t.Helper()
+	frame, err := ndpProtocol{}.ask(e.mac, from, target)
+	if from.IsUnspecified() {
+		frame, err = ndpProtocol{}.probe(e.mac, target)
+	}
+	must(e.t, err)
+	e.say(frame)
+	return e.hear(within, func(p neighbourPacket) bool {
+		return advertises(target)(p) && p.NeighborAdvertisement.Solicited != from.IsUnspecified()
+	})
+}
+
+// joined says whether the node is in the solicited-node group of addr on an interface: as IPv6, which is reported by
+// MLD, and as Ethernet, which is what a network card lets through.
+func joined(t testing.TB, name string, addr netip.Addr) (asIPv6, asEthernet bool) {
+	t.Helper()
+	group := ndpProtocol{}.requestGroup(addr)
+	mac := groupMAC(group)
+	inTable := func(file, address string) bool {
+		table, err := os.ReadFile(file)
+		must(t, err)
+		return regexp.MustCompile(`(?m)^\d+\s+` + name + `\s.*\b` + address + `\b`).Match(table)
+	}
+	// Not /proc/net, which is that of the first thread: inThread may have moved it elsewhere.
+	return inTable("/proc/thread-self/net/igmp6", fmt.Sprintf("%x", group.AsSlice())),
+		inTable("/proc/thread-self/net/dev_mcast", fmt.Sprintf("%x", mac[:]))
+}
+
+func expectJoined(t testing.TB, name string, addr netip.Addr, want bool) {
+	t.Helper()
+	if asIPv6, asEthernet := joined(t, name, addr); asIPv6 != want || asEthernet != want {
+		t.Errorf("%s: in the group of %v as IPv6: %v, as Ethernet: %v, want %v", name, addr, asIPv6, asEthernet, want)
+	}
+}
+
+func TestNDPKernelOfAClientResolvesVIP(t *testing.T) {
+	client := newLAN6(t)
+	m, registry := newTestMetrics(t)
+	a := start(t, Config{Metrics: m}, "lan0")
+	a.Announce(vip6, nil)
+	mac, ok := client.resolve(t, vip6)
+	if want := macOf(t, "lan0"); !ok || mac != want {
+		t.Fatalf("the client's neighbour table has %v, %v; want %v", mac, ok, want)
+	}
+	for _, name := range []string{"metallb_layer2_requests_received", "metallb_layer2_responses_sent", "metallb_layer2_gratuitous_sent"} {
+		eventually(t, name, func() bool {
+			n, err := testutil.GetCounterValuesFromGatherer(registry, name, map[string]string{"ip": vip6.String()}, "ip")
+			return err == nil && n[vip6.String()] >= 1
+		})
+	}
+	ear := client.listen6(t)
+	ear.ask(clientIP6, otherVIP6, 10*time.Millisecond)
+	frame := solicitation(t, clientIP6, vip6)
+	frame[ipv6HopLimit] = 64
+	ear.say(frame)
+	for _, reason := range []DropReason{NotAnnounced, HopLimit} {
+		eventually(t, reason.String(), func() bool {
+			drops, err := testutil.GetCounterValuesFromGatherer(registry, "cloud_provider_l2_dropped_packets_total",
+				map[string]string{"protocol": "ndp"}, "reason")
+			return err == nil && drops[reason.String()] >= 1
+		})
+	}
+}
+
+// Flags and addresses on the wire, with the node's kernel beside it.
+func TestNDPAnswers(t *testing.T) {
+	ear := newLAN6(t).listen6(t)
+	a := start(t, Config{}, "lan0")
+	a.Announce(vip6, nil)
+	mac := macOf(t, "lan0")
+	p := ear.ask(clientIP6, vip6, 5*time.Second)
+	if p == nil || p.mac() != mac || p.from != vip6 || p.to != clientIP6 || p.fromMAC != mac || p.toMAC != ear.mac || !p.Override || p.Router {
+		t.Errorf("answer: %+v", p)
+	}
+	p = ear.ask(netip.IPv6Unspecified(), vip6, 5*time.Second)
+	if p == nil || p.mac() != mac || p.to != ipv6AllNodes || p.toMAC != groupMAC(ipv6AllNodes) || !p.Override || p.Router {
+		t.Errorf("answer to a probe: %+v", p)
+	}
+	if p := ear.ask(clientIP6, otherVIP6, 100*time.Millisecond); p != nil {
+		t.Errorf("answered for another address: %+v", p)
+	}
+	// Without a MAC in it, the answer goes to where the question came from.
+	ask, err := ndpProtocol{}.ask(ear.mac, clientIP6, vip6)
+	must(t, err)
+	ear.say(withOptions(put(ask, etherSource, ear.mac[:]...)))
+	if p := ear.hear(5*time.Second, func(p neighbourPacket) bool { return advertises(vip6)(p) && p.Solicited }); p == nil || p.toMAC != ear.mac {
+		t.Errorf("answer to a question without a MAC: %+v", p)
+	}
+}
+
+// Defect L2-3 of MetalLB: a neighbour that asks the node alone whether the VIP is still there. Also when the node is a
+// router, as Kubernetes nodes are, whose kernel would forward the question.
+func TestNDPNeighbourStaysReachable(t *testing.T) {
+	for _, forwarding := range []string{"0", "1"} {
+		t.Run("forwarding="+forwarding, func(t *testing.T) {
+			client := newLAN6(t)
+			setForwarding(t, forwarding)
+			defer setForwarding(t, "0")
+			a := start(t, Config{}, "lan0")
+			a.Announce(vip6, nil)
+			client.resolve(t, vip6)
+			questions := packetsOf(t, "lan0")
+			mac := macOf(t, "lan0")
+			eth0, err := client.netlink.LinkByName("eth0")
+			must(t, err)
+			eventually(t, "the client has the address it asks from", func() bool {
+				return !client.tentative(t, func(addr netip.Addr) bool { return addr.IsLinkLocalUnicast() })
+			})
+			for range 3 {
+				must(t, client.netlink.NeighSet(&netlink.Neigh{
+					LinkIndex: eth0.Attrs().Index, IP: vip6.AsSlice(), State: netlink.NUD_PROBE, HardwareAddr: mac[:],
+				}))
+				if p := questions.hear(5*time.Second, asksFor(vip6)); p == nil || p.to != vip6 || p.toMAC != mac {
+					t.Fatalf("the client asks with %+v, its entry is in state %#x", p, client.neighbourState(t, vip6))
+				}
+				eventually(t, "the neighbour is reachable", func() bool {
+					return client.neighbourState(t, vip6) == netlink.NUD_REACHABLE
+				})
+			}
+		})
+	}
+}
+
+func setForwarding(t testing.TB, value string) {
+	t.Helper()
+	must(t, os.WriteFile("/proc/sys/net/ipv6/conf/all/forwarding", []byte(value), 0))
+}
+
+func (h *host) neighbourState(t testing.TB, addr netip.Addr) int {
+	t.Helper()
+	entries, err := h.netlink.NeighList(0, netlink.FAMILY_V6)
+	must(t, err)
+	for _, entry := range entries {
+		if ip, _ := netip.AddrFromSlice(entry.IP); ip == addr {
+			return entry.State
+		}
+	}
+	return 0
+}
+
+// Defect L2-4 of MetalLB: a host that configures the VIP as its own must find that it is taken.
+func TestNDPDuplicateAddressDetectionIsDefended(t *testing.T) {
+	client := newLAN6(t)
+	a := start(t, Config{}, "lan0")
+	a.Announce(vip6, nil)
+	eth0, err := client.netlink.LinkByName("eth0")
+	must(t, err)
+	must(t, client.netlink.AddrAdd(eth0, &netlink.Addr{IPNet: ipNet(vip6, 64)}))
+	must(t, client.netlink.AddrAdd(eth0, &netlink.Addr{IPNet: ipNet(otherVIP6, 64)}))
+	is := func(addr netip.Addr) func(netip.Addr) bool { return func(each netip.Addr) bool { return each == addr } }
+	eventually(t, "dadfailed", func() bool { return client.addressFlags(t, is(vip6))&unix.IFA_F_DADFAILED != 0 })
+	eventually(t, "another address is the client's", func() bool { return !client.tentative(t, is(otherVIP6)) })
+	if client.addressFlags(t, is(otherVIP6))&unix.IFA_F_DADFAILED != 0 {
+		t.Error("the client did not get an address that nobody has")
+	}
+}
+
+func (h *host) tentative(t testing.TB, which func(netip.Addr) bool) bool {
+	t.Helper()
+	return h.addressFlags(t, which)&unix.IFA_F_TENTATIVE != 0
+}
+
+// addressFlags are those of an address of eth0.
+func (h *host) addressFlags(t testing.TB, which func(netip.Addr) bool) int {
+	t.Helper()
+	eth0, err := h.netlink.LinkByName("eth0")
+	must(t, err)
+	addresses, err := h.netlink.AddrList(eth0, netlink.FAMILY_V6)
+	must(t, err)
+	for _, each := range addresses {
+		if ip, _ := netip.AddrFromSlice(each.IP); which(ip) {
+			return each.Flags
+		}
+	}
+	return unix.IFA_F_TENTATIVE // it comes yet
+}
+
+func TestNDPBurstUpdatesNeighbours(t *testing.T) {
+	client := newLAN6(t)
+	ear := client.listen6(t)
+	eth0, err := client.netlink.LinkByName("eth0")
+	must(t, err)
+	must(t, client.netlink.NeighSet(&netlink.Neigh{
+		LinkIndex: eth0.Attrs().Index, IP: vip6.AsSlice(), State: netlink.NUD_REACHABLE,
+		HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 99},
+	}))
+	a := start(t, Config{}, "lan0")
+	began := time.Now()
+	a.Announce(vip6, nil)
+	mac := macOf(t, "lan0")
+	for round := range burstRounds {
+		p := ear.hear(3*time.Second, advertises(vip6))
+		if p == nil || p.mac() != mac || p.from != vip6 || p.to != ipv6AllNodes || p.Solicited || !p.Override || p.Router {
+			t.Fatalf("round %d: heard %+v", round, p)
+		}
+		at, want := time.Since(began), time.Duration(round)*burstInterval
+		if at < want || at > want+500*time.Millisecond {
+			t.Errorf("round %d came after %v, want %v", round, at, want)
+		}
+		if round == 0 {
+			eventually(t, "the neighbour entry has the new MAC", func() bool {
+				now, _ := client.neighbour(t, vip6)
+				return now == mac
+			})
+		}
+	}
+	if p := ear.hear(2*burstInterval, advertises(vip6)); p != nil {
+		t.Errorf("one round too many: %+v", p)
+	}
+}
+
+func TestNDPWithdrawSilencesBeforeItReturns(t *testing.T) {
+	client := newLAN6(t)
+	asking, ear := client.listen6(t), client.listen6(t)
+	a := start(t, Config{}, "lan0")
+	question, err := ndpProtocol{}.ask(asking.mac, clientIP6, vip6)
+	must(t, err)
+
+	stop := make(chan struct{})
+	var flood sync.WaitGroup
+	flood.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				asking.say(question)
+			}
+		}
+	})
+	defer flood.Wait()
+	defer close(stop)
+	for range 20 {
+		a.Announce(vip6, nil)
+		expectJoined(t, "lan0", vip6, true)
+		if ear.hear(5*time.Second, advertises(vip6)) == nil {
+			t.Fatal("no answer")
+		}
+		a.Withdraw(vip6)
+		withdrawn := time.Now()
+		expectJoined(t, "lan0", vip6, false)
+		// The queue of the ear may still hold what was sent before.
+		for ear.hear(20*time.Millisecond, advertises(vip6)) != nil {
+			if time.Since(withdrawn) > 2*time.Second {
+				t.Fatal("still answering")
+			}
+		}
+		if ear.hear(20*time.Millisecond, advertises(vip6)) != nil {
+			t.Fatal("answered after Withdraw")
+		}
+	}
+}
+
+// Defects L2-1 and L2-6 of MetalLB: deaf, or late, after the link was down, by its carrier or by the administrator.
+func TestNDPLinkFlaps(t *testing.T) {
+	client := newLAN6(t)
+	ear := client.listen6(t)
+	a := start(t, Config{}, "lan0")
+	a.Announce(vip6, nil)
+	isUp := func() bool { i := a.Interfaces(); return len(i) == 1 && i[0].Up }
+	lan0, err := netlink.LinkByName("lan0")
+	must(t, err)
+	for name, set := range map[string]func(up bool){
+		"carrier": func(up bool) { client.setCarrier(t, up) },
+		"interface": func(up bool) {
+			if up {
+				must(t, netlink.LinkSetUp(lan0))
+			} else {
+				must(t, netlink.LinkSetDown(lan0))
+			}
+		},
+	} {
+		for range 2 {
+			set(false)
+			waitFor(t, a, "lan0 down", func() bool { return !isUp() })
+			for ear.hear(10*time.Millisecond, advertises(vip6)) != nil {
+			}
+			set(true)
+			began := time.Now()
+			waitFor(t, a, "lan0 up", isUp)
+			if ear.hear(3*time.Second, advertises(vip6)) == nil {
+				t.Errorf("%s: no announcement", name)
+			}
+			t.Logf("%s: announced %v after it was up", name, time.Since(began).Round(time.Millisecond))
+			if ear.ask(clientIP6, vip6, 5*time.Second) == nil {
+				t.Errorf("%s: no answer", name)
+			}
+			expectJoined(t, "lan0", vip6, true)
+		}
+	}
+}
+
+// The kernel forgets its memberships when an interface's packets become too small for IPv6, or IPv6 is switched off.
+func TestNDPGroupsReturnWithIPv6(t *testing.T) {
+	newLAN6(t)
+	a := start(t, Config{}, "lan0")
+	a.Announce(vip6, nil)
+	lan0, err := netlink.LinkByName("lan0")
+	must(t, err)
+	must(t, netlink.LinkSetMTU(lan0, 1000))
+	eventually(t, "the group is forgotten", func() bool { asIPv6, _ := joined(t, "lan0", vip6); return !asIPv6 })
+	must(t, netlink.LinkSetMTU(lan0, 1500))
+	eventually(t, "the group is joined again", func() bool { asIPv6, _ := joined(t, "lan0", vip6); return asIPv6 })
+	a.Withdraw(vip6)
+	expectJoined(t, "lan0", vip6, false)
+}
+
+// Defect L2-5 of MetalLB.
+func TestNDPMACChangeIsFollowed(t *testing.T) {
+	ear := newLAN6(t).listen6(t)
+	a := start(t, Config{}, "lan0")
+	a.Announce(vip6, nil)
+	link, err := netlink.LinkByName("lan0")
+	must(t, err)
+	want := MAC{2, 0, 0, 0, 0, 7}
+	must(t, netlink.LinkSetHardwareAddr(link, want[:]))
+	waitFor(t, a, "the new MAC", func() bool { return a.Interfaces()[0].MAC == want })
+	if ear.hear(time.Second, func(p neighbourPacket) bool { return advertises(vip6)(p) && p.mac() == want && !p.Solicited }) == nil {
+		t.Error("the new MAC was not announced")
+	}
+	if p := ear.ask(clientIP6, vip6, 5*time.Second); p == nil || p.mac() != want || p.fromMAC != want {
+		t.Errorf("answered with %+v", p)
+	}
+}
+
+// Defect L2-2 of MetalLB.
+func TestNDPInterfaceThatAppearsLaterServes(t *testing.T) {
+	needNamespace(t)
+	a := start(t, Config{})
+	a.Announce(vip6, []string{"lan0"})
+	for range 2 {
+		ear := newLAN6(t).listen6(t)
+		if ear.hear(5*time.Second, advertises(vip6)) == nil {
+			t.Fatal("not announced on the new interface")
+		}
+		if ear.ask(clientIP6, vip6, 5*time.Second) == nil {
+			t.Fatal("not answered on the new interface")
+		}
+		expectJoined(t, "lan0", vip6, true)
+		unplug("lan0")
+		waitFor(t, a, "lan0 gone", func() bool { return len(a.Interfaces()) == 0 })
+	}
+}
+
+func TestNDPGroupsFollowVIPsAndInterfaces(t *testing.T) {
+	newLAN6(t)
+	other := newHost(t)
+	other.plug(t, "lan1")
+	linkUp(t, "lan1")
+	a := start(t, Config{}, "lan0", "lan1")
+	sharing := netip.MustParseAddr("fd00:9::1:240") // the last 24 bits are those of vip6
+	expect := func(what string, on0, on1 bool) {
+		t.Helper()
+		t.Log(what)
+		expectJoined(t, "lan0", vip6, on0)
+		expectJoined(t, "lan1", vip6, on1)
+	}
+	expect("nothing announced", false, false)
+	a.Announce(vip6, []string{"lan1"})
+	a.Announce(vip6, []string{"lan1"})
+	expect("on lan1", false, true)
+	a.Announce(vip6, nil)
+	expect("on all", true, true)
+	a.Announce(sharing, []string{"lan0"})
+	a.Announce(vip6, []string{"lan1"})
+	expect("the other VIP on lan0", true, true)
+	a.Withdraw(sharing)
+	expect("the other VIP withdrawn", false, true)
+	// An interface that gets the name is joined as well.
+	lan0, err := netlink.LinkByName("lan0")
+	must(t, err)
+	a.Announce(vip6, []string{"lan1", "wan0"})
+	must(t, netlink.LinkSetDown(lan0))
+	must(t, netlink.LinkSetName(lan0, "wan0"))
+	must(t, netlink.LinkSetUp(lan0))
+	t.Cleanup(func() { unplug("wan0") })
+	waitFor(t, a, "wan0", func() bool {
+		for _, i := range a.Interfaces() {
+			if i.Name == "wan0" && i.Up {
+				return true
+			}
+		}
+		return false
+	})
+	expectJoined(t, "wan0", vip6, true)
+	a.Withdraw(vip6)
+	expectJoined(t, "wan0", vip6, false)
+	expectJoined(t, "lan1", vip6, false)
+}
+
+// One socket does not hold the memberships of thousands of VIPs.
+func TestNDPManyGroups(t *testing.T) {
+	ear := newLAN6(t).listen6(t)
+	a := start(t, Config{}, "lan0")
+	const many = 3000
+	began := time.Now()
+	for i := range many {
+		a.Announce(numbered6(i), nil)
+	}
+	took := time.Since(began)
+	l := (*a.links.Load())[0]
+	a.mu.Lock()
+	sockets := len(l.port(ndpProtocol{}).groups.reporters)
+	a.mu.Unlock()
+	t.Logf("%d VIPs announced in %v: %v each; memberships on %d sockets", many, took, took/many, sockets)
+	for _, i := range []int{0, many / 2, many - 1} {
+		expectJoined(t, "lan0", numbered6(i), true)
+		// The burst of so many VIPs may fill the ear.
+		eventually(t, fmt.Sprintf("an answer for VIP %d", i), func() bool {
+			return ear.ask(clientIP6, numbered6(i), time.Second) != nil
+		})
+	}
+	began = time.Now()
+	for i := range many {
+		a.Withdraw(numbered6(i))
+	}
+	t.Logf("withdrawn in %v", time.Since(began))
+	expectJoined(t, "lan0", numbered6(0), false)
+	expectJoined(t, "lan0", numbered6(many-1), false)
+}
+
+func TestNDPAnswersGoOnUnderAFlood(t *testing.T) {
+	client := newLAN6(t)
+	m, registry := newTestMetrics(t)
+	a := start(t, Config{Metrics: m}, "lan0")
+	a.Announce(vip6, nil)
+	ear := client.listen6(t)
+	bogus := [][]byte{
+		solicitation(t, clientIP6, otherVIP6),
+		put(solicitation(t, clientIP6, vip6), ipv6HopLimit, 64),
+		put(solicitation(t, clientIP6, vip6), ndpChecksum, 0, 0),
+		withOptions(solicitation(t, clientIP6, vip6), 1, 0, 0, 0, 0, 0, 0, 0),
+		advertisement(t, ipv6AllNodes, vip6, false, targetMAC(theirMAC)),
+		append(solicitation(t, clientIP6, vip6), make([]byte, 1000)...),
+		solicitation(t, clientIP6, vip6)[:70],
+	}
+	var batch [][]byte
+	for range 150 {
+		batch = append(batch, bogus...)
+	}
+	stop := make(chan struct{})
+	var flood sync.WaitGroup
+	sent := 0
+	began := time.Now()
+	flood.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				client.sendRaw(t, batch...)
+				sent += len(batch)
+			}
+		}
+	})
+	answered := 0
+	const asked = 200
+	for range asked {
+		if ear.ask(clientIP6, vip6, 100*time.Millisecond) != nil {
+			answered++
+		}
+	}
+	took := time.Since(began)
+	close(stop)
+	flood.Wait()
+	t.Logf("%d of %d answered beside %.0f bogus packets a second", answered, asked, float64(sent)/took.Seconds())
+	if answered < asked/2 {
+		t.Errorf("%d of %d questions answered", answered, asked)
+	}
+	drainSightings(a) // at most as many as are passed on
+	drops, err := testutil.GetCounterValuesFromGatherer(registry, "cloud_provider_l2_dropped_packets_total",
+		map[string]string{"protocol": "ndp"}, "reason")
+	must(t, err)
+	for _, reason := range []DropReason{NotAnnounced, HopLimit, Malformed, RateLimited, Oversized, Truncated} {
+		if drops[reason.String()] == 0 {
+			t.Errorf("nothing was counted as %v: %v", reason, drops)
+		}
+	}
+	eventually(t, "answers after the flood", func() bool { return ear.ask(clientIP6, vip6, time.Second) != nil })
+}
+
+func TestNDPSilentWhileNotAlive(t *testing.T) {
+	ear := newLAN6(t).listen6(t)
+	a := start(t, Config{Alive: func() bool { return false }}, "lan0")
+	a.Announce(vip6, nil)
+	if ear.ask(clientIP6, vip6, 200*time.Millisecond) != nil || ear.ask(netip.IPv6Unspecified(), vip6, 200*time.Millisecond) != nil {
+		t.Error("said something while not alive")
+	}
+}
+
+func TestNDPSightings(t *testing.T) {
+	client := newLAN6(t)
+	ear := client.listen6(t)
+	a := start(t, Config{}, "lan0")
+	waitFor(t, a, "the node's address", func() bool {
+		for _, prefix := range a.Interfaces()[0].Prefixes {
+			if prefix.Addr() == nodeIP6 {
+				return true
+			}
+		}
+		return false
+	})
+	a.Announce(vip6, nil)
+	a.Watch(otherVIP6)
+	expect := func(what string, addr netip.Addr, kind Kind) {
+		t.Helper()
+		s := nextSighting(t, a)
+		if s.Addr != addr || s.MAC != ear.mac || s.Kind != kind || s.Interface != "lan0" || time.Since(s.At) > time.Minute {
+			t.Errorf("%s: %+v", what, s)
+		}
+	}
+	lan0 := macOf(t, "lan0")
+	for _, narrowed := range []bool{false, true} {
+		if narrowed {
+			waitNarrow(t, a)
+		}
+		ear.announce(vip6)
+		expect("unsolicited, of a VIP", vip6, KindAnnouncement)
+		ear.announce(otherVIP6)
+		expect("unsolicited, of a watched address", otherVIP6, KindAnnouncement)
+		reply, err := ndpFrame(ear.mac, otherVIP6, nodeIP6, &ndp.NeighborAdvertisement{
+			Solicited: true, TargetAddress: otherVIP6, Options: []ndp.Option{targetMAC(ear.mac)},
+		})
+		must(t, err)
+		ear.say(put(reply, etherDestination, lan0[:]...))
+		expect("solicited", otherVIP6, KindReply)
+		ear.announce(clientIP6)                                           // nobody watches the client
+		ear.ask(clientIP6, otherVIP6, 0)                                  // a question claims nothing
+		ear.ask(netip.IPv6Unspecified(), otherVIP6, 0)                    // nor does that of one who would like to have it
+		ear.say(patched(put(reply, ipv6HopLimit, 64), ndpFlags, 0, 0, 0)) // from far away
+		noSighting(t, a, 100*time.Millisecond)
+	}
+
+	// The client's kernel answers probes and questions for its own address.
+	a.Watch(clientIP6)
+	a.Probe(clientIP6, nil)
+	expect("answer to a probe", clientIP6, KindAnnouncement)
+	a.Probe(clientIP6, []string{"no-such"})
+	noSighting(t, a, 100*time.Millisecond)
+	for ear.hear(10*time.Millisecond, func(neighbourPacket) bool { return true }) != nil {
+	}
+	a.Ask(clientIP6)
+	expect("answer to a question", clientIP6, KindReply)
+	if p := ear.hear(time.Second, asksFor(clientIP6)); p == nil || p.from != nodeIP6 {
+		t.Errorf("asked with %+v", p)
+	}
+	a.Unwatch(clientIP6)
+	waitNarrow(t, a)
+	a.Ask(clientIP6)
+	noSighting(t, a, 100*time.Millisecond)
+}
+
+// plugInto joins the node to the switch by a wire: an interface here with that name, and a port there.
+func (h *host) plugInto(t testing.TB, br0 netlink.Link, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		h.plug(t, name)
+		port, err := h.netlink.LinkByName("eth0")
+		must(t, err)
+		must(t, h.netlink.LinkSetDown(port))
+		must(t, h.netlink.LinkSetName(port, "port-"+name))
+		must(t, h.netlink.LinkSetMaster(port, br0))
+		must(t, h.netlink.LinkSetUp(port))
+		linkUp(t, name)
+	}
+}
+
+func TestNDPTwoAnnouncersHearEachOther(t *testing.T) {
+	bridge := newHost(t)
+	br0 := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}
+	must(t, bridge.netlink.LinkAdd(br0))
+	must(t, bridge.netlink.LinkSetUp(br0))
+	bridge.plugInto(t, br0, "lan0", "lan1", "lan2")
+	one := start(t, Config{ExcludeInterfaces: regexp.MustCompile("^(lo|lan2)$")}, "lan0", "lan1")
+	two := start(t, Config{ExcludeInterfaces: regexp.MustCompile("^(lo|lan0|lan1)$")}, "lan2")
+
+	two.Watch(vip6)
+	one.Announce(vip6, []string{"lan0"})
+	if s := nextSighting(t, two); s.Addr != vip6 || s.MAC != macOf(t, "lan0") || s.Kind != KindAnnouncement {
+		t.Errorf("heard %+v", s)
+	}
+	noSighting(t, one, 100*time.Millisecond) // lan1 heard it, too
+
+	// Hand-over: the new holder announces, the old one hears it.
+	two.Announce(vip6, nil)
+	for range []string{"lan0", "lan1"} {
+		if s := nextSighting(t, one); s.Addr != vip6 || s.MAC != macOf(t, "lan2") || s.Kind != KindAnnouncement {
+			t.Errorf("heard %+v", s)
+		}
+	}
+	one.Withdraw(vip6)
+	two.Withdraw(vip6)
+	one.Watch(vip6)
+	one.Probe(vip6, nil)
+	noSighting(t, one, 100*time.Millisecond) // nobody has it
+	two.Announce(vip6, nil)
+	one.Probe(vip6, []string{"lan1"})
+	if s := nextSighting(t, one); s.MAC != macOf(t, "lan2") {
+		t.Errorf("answered by %+v", s)
+	}
+}
+
+// A switch that snoops forwards a question only to ports from which somebody has reported that group.
+func TestNDPQuestionsGetThroughASnoopingSwitch(t *testing.T) {
+	bridge := newHost(t)
+	br0 := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}
+	must(t, bridge.netlink.LinkAdd(br0))
+	bridge.do(t, func() error { return snoop(br0) })
+	must(t, bridge.netlink.LinkSetUp(br0))
+	bridge.plugInto(t, br0, "lan0", "lan1", "asker")
+	a := start(t, Config{ExcludeInterfaces: regexp.MustCompile("^(lo|lan1|asker)$")}, "lan0")
+	bystander := packetsOf(t, "lan1")
+	asker := packetsOf(t, "asker")
+	question, err := ndpProtocol{}.ask(asker.mac, clientIP6, vip6)
+	must(t, err)
+	// The switch begins to snoop when it has queried for a while.
+	a.Announce(vip6, nil)
+	eventually(t, "the switch keeps the question from who has not joined", func() bool {
+		asker.say(question)
+		return bystander.hear(50*time.Millisecond, asksFor(vip6)) == nil
+	})
+	for asker.hear(10*time.Millisecond, advertises(vip6)) != nil {
+	}
+	if asker.ask(clientIP6, vip6, 5*time.Second) == nil {
+		t.Error("no answer through the switch")
+	}
+	if bystander.hear(50*time.Millisecond, asksFor(vip6)) != nil {
+		t.Error("the switch does not snoop")
+	}
+}
+
+// packetsOf is an ear on one of the node's own interfaces.
+func packetsOf(t testing.TB, name string) *ear6 {
+	t.Helper()
+	ifi, err := net.InterfaceByName(name)
+	must(t, err)
+	conn, err := packet.Listen(ifi, packet.Raw, etherTypeIPv6, nil)
+	must(t, err)
+	t.Cleanup(func() { conn.Close() })
+	return &ear6{Conn: conn, t: t, mac: MAC(ifi.HardwareAddr)}
+}
+
+// snoop makes a switch query for groups, and forward by the answers.
+func snoop(bridge netlink.Link) error {
+	const second = 100 // in the unit of the kernel's attributes
+	if err := setBridge(bridge, map[int][]byte{
+		nl.IFLA_BR_MCAST_SNOOPING:             {1},
+		nl.IFLA_BR_MCAST_QUERY_INTVL:          nl.Uint64Attr(second),
+		nl.IFLA_BR_MCAST_STARTUP_QUERY_INTVL:  nl.Uint64Attr(second),
+		nl.IFLA_BR_MCAST_QUERY_RESPONSE_INTVL: nl.Uint64Attr(second / 2),
+	}); err != nil {
+		return err
+	}
+	// It snoops after one response interval, the one that is set when it begins.
+	return setBridge(bridge, map[int][]byte{nl.IFLA_BR_MCAST_QUERIER: {1}})
+}
+
+func setBridge(bridge netlink.Link, attributes map[int][]byte) error {
+	request := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_ACK)
+	message := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	message.Index = int32(bridge.Attrs().Index)
+	request.AddData(message)
+	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("bridge"))
+	data := info.AddRtAttr(nl.IFLA_INFO_DATA, nil)
+	for attribute, value := range attributes {
+		data.AddRtAttr(attribute, value)
+	}
+	request.AddData(info)
+	_, err := request.Execute(unix.NETLINK_ROUTE, 0)
+	return err
+}
