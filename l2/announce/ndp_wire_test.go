@@ -148,10 +148,15 @@ func (e *ear6) ask(from, target netip.Addr, within time.Duration) *neighbourPack
 		frame, err = ndpProtocol{}.probe(e.mac, target)
 	}
 	must(e.t, err)
-	e.say(frame)
-	return e.hear(within, func(p neighbourPacket) bool {
-		return advertises(target)(p) && p.NeighborAdvertisement.Solicited != from.IsUnspecified()
-	})
+	for ; ; within -= askAgain {
+		e.say(frame)
+		p := e.hear(min(within, askAgain), func(p neighbourPacket) bool {
+			return advertises(target)(p) && p.NeighborAdvertisement.Solicited != from.IsUnspecified()
+		})
+		if p != nil || within <= askAgain {
+			return p
+		}
+	}
 }
 
 // joined says whether the node is in the solicited-node group of addr on an interface: as IPv6, which is reported by

@@ -228,17 +228,24 @@ func (e *ear) hear(within time.Duration, matches func(*arp.Packet) bool) *arp.Pa
 	}
 }
 
+// askAgain is how long a question waits for its answer before it is repeated, as hosts do. For a moment after a
+// carrier's return the asker's kernel drops without a word what it is given to send.
+const askAgain = 250 * time.Millisecond
+
 // ask asks for an address and returns the MAC in the answer.
 func (e *ear) ask(from, target netip.Addr, within time.Duration) (MAC, bool) {
 	e.t.Helper()
-	e.say(arp.OperationRequest, from, target)
-	p := e.hear(within, func(p *arp.Packet) bool {
-		return p.Operation == arp.OperationReply && p.SenderIP == target && p.TargetIP == from
-	})
-	if p == nil {
-		return MAC{}, false
+	for ; ; within -= askAgain {
+		e.say(arp.OperationRequest, from, target)
+		if p := e.hear(min(within, askAgain), func(p *arp.Packet) bool {
+			return p.Operation == arp.OperationReply && p.SenderIP == target && p.TargetIP == from
+		}); p != nil {
+			return MAC(p.SenderHardwareAddr), true
+		}
+		if within <= askAgain {
+			return MAC{}, false
+		}
 	}
-	return MAC(p.SenderHardwareAddr), true
 }
 
 func announcementOf(addr netip.Addr) func(*arp.Packet) bool {
