@@ -427,7 +427,7 @@ func (s *Speaker) watchNodes() {
 		}
 		for _, each := range parseInterfaces(session.Object.Annotations[names.AnnotationInterfaces]) {
 			for _, prefix := range each.Addresses {
-				if prefix.Addr().Is4() {
+				if !prefix.Addr().IsLinkLocalUnicast() {
 					addresses[prefix.Addr()] = node
 				}
 			}
