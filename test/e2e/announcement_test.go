@@ -5,6 +5,7 @@
 package e2e
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -38,6 +39,37 @@ func TestVIPIsAnsweredByItsHolderAlone(t *testing.T) {
 	if message := b.event(a.Name, "nodeAssigned"); !strings.Contains(message, a.holder) {
 		t.Errorf("event nodeAssigned says %q, want it to name %s", message, a.holder)
 	}
+}
+
+// An IPv6 VIP is answered by its holder, and by the next one after a cordon.
+func TestIPv6VIPIsAnsweredByItsHolder(t *testing.T) {
+	b := begin(t, 3*time.Minute)
+	web := lab.Backend{Namespace: namespace, Name: "six", Replicas: 2, Delay: 2, Family: "IPv6"}
+	b.apply(pool("six", "fd00:1::100-fd00:1::1ff"), advertisement("six", "six"), web.YAML())
+	vip := b.address("six")
+	holder := b.holder(vip, lab.Anybody)
+	b.must(b.AwaitReady(b.ctx, web))
+	answered := func(holder string) {
+		t.Helper()
+		page, err := b.Get(b.ctx, "http://["+vip.String()+"]/")
+		b.must(err)
+		if !strings.Contains(page, "nginx") {
+			t.Errorf("the page over the VIP is %q", page)
+		}
+		who, err := b.Neighbour(b.ctx, vip)
+		b.must(err)
+		if who != holder {
+			t.Errorf("the client's neighbour table holds %q for %s, the Lease names %s", who, vip, holder)
+		}
+	}
+	answered(holder)
+	_, err := b.Kubectl(b.ctx, "cordon", holder)
+	b.must(err)
+	b.later(func(ctx context.Context) error {
+		_, err := b.Kubectl(ctx, "uncordon", holder)
+		return err
+	})
+	answered(b.holder(vip, lab.AnybodyBut(holder)))
 }
 
 func TestDeletedServiceIsNoLongerAnswered(t *testing.T) {

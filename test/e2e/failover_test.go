@@ -26,7 +26,7 @@ func TestDrainMovesTheVIPAndLosesNothing(t *testing.T) {
 	b := begin(t, 3*time.Minute)
 	a := b.announce("drained")
 	report := b.under(a, drainRequests, func(*lab.Load) { b.drain(a) })
-	b.lost(report)
+	b.lost(a, report)
 }
 
 // A drain evicts backends too. With a delay before they stop serving that costs nothing either; without one the cluster loses
@@ -48,7 +48,7 @@ func TestDrainThatEvictsBackends(t *testing.T) {
 			a.holder = b.holder(a.vip, lab.Anybody)
 			report := b.under(a, drainRequests, func(*lab.Load) { b.drain(a) })
 			if !tc.loses {
-				b.lost(report)
+				b.lost(a, report)
 			}
 		})
 	}
@@ -107,7 +107,7 @@ func TestSpeakerPodDeletedLosesNothing(t *testing.T) {
 		b.must(b.deletePods("component=speaker", a.holder))
 		b.must(b.AwaitCalm(b.ctx))
 	})
-	b.lost(report)
+	b.lost(a, report)
 	b.holder(a.vip, lab.Anybody)
 }
 
@@ -124,7 +124,7 @@ func TestControllerPodKilledTouchesNoAnnouncedVIP(t *testing.T) {
 			t.Errorf("the new Service got %s, which is in use", addr)
 		}
 	})
-	b.lost(report)
+	b.lost(a, report)
 	if now := b.holder(a.vip, lab.Anybody); now != a.holder {
 		t.Errorf("%s went from %s to %s, want it untouched", a.vip, a.holder, now)
 	}

@@ -83,7 +83,7 @@ func TestAPIServerAwayLosesNothing(t *testing.T) {
 		b.must(b.AwaitCalm(b.ctx))
 		t.Logf("calm %v after the API server was back", round(time.Since(back)))
 	})
-	b.lost(report)
+	b.lost(a, report)
 	// Nodes find back to the API server one after the other, kube-proxy by kube-proxy, and the first may give a late one's VIP to another.
 	b.t.Logf("%s was on %s and is on %s", a.vip, a.holder, b.holder(a.vip, lab.Anybody))
 }

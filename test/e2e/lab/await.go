@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -18,6 +19,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // view is what a wait looks at: one kind in one namespace, or one object of it.
@@ -129,6 +131,18 @@ func (c *Cluster) AwaitHolder(ctx context.Context, vip netip.Addr, accept func(n
 		return nil
 	})
 	return holder, err
+}
+
+// MovedAt is when a VIP's Lease was last taken, by the clock of this computer, which all nodes share.
+func (c *Cluster) MovedAt(ctx context.Context, vip netip.Addr) (time.Time, error) {
+	lease, err := c.API.CoordinationV1().Leases(Namespace).Get(ctx, names.VIPLease(vip), metav1.GetOptions{})
+	if err != nil {
+		return time.Time{}, err
+	}
+	if lease.Spec.AcquireTime == nil {
+		return time.Time{}, fmt.Errorf("the Lease of %s does not say when it was taken", vip)
+	}
+	return lease.Spec.AcquireTime.Time, nil
 }
 
 // AwaitNoLease waits until nobody holds a VIP any more, by the record.

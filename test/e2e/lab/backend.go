@@ -22,6 +22,8 @@ type Backend struct {
 	Delay int
 	// Annotations of the Service.
 	Annotations map[string]string
+	// Family of the Service's addresses, IPv4 or IPv6; empty: as the cluster has it.
+	Family string
 }
 
 // YAML is what a user would write.
@@ -59,6 +61,10 @@ spec:
 
 func (b Backend) service() string {
 	annotations, _ := json.Marshal(b.Annotations) // a map of strings cannot fail
+	families := ""
+	if b.Family != "" {
+		families = fmt.Sprintf("  ipFamilyPolicy: SingleStack\n  ipFamilies: [%s]\n", b.Family)
+	}
 	return fmt.Sprintf(`apiVersion: v1
 kind: Service
 metadata:
@@ -67,9 +73,9 @@ metadata:
   annotations: %s
 spec:
   type: LoadBalancer
-  selector: {app: %s}
+%s  selector: {app: %s}
   ports: [{port: 80, targetPort: 80}]
-`, b.Name, b.Namespace, annotations, b.Name)
+`, b.Name, b.Namespace, annotations, families, b.Name)
 }
 
 // AwaitReady waits until all of the backend's pods serve, and no other is left.

@@ -25,6 +25,9 @@ type Report struct {
 	Failures int            `json:"failures"`
 	Errors   map[string]int `json:"errors,omitempty"` // how often each reason was given
 
+	// Broken are those of the failures whose connection stood already.
+	Broken []Broken `json:"broken,omitempty"`
+
 	Gap Gap `json:"gap"`
 
 	// P50, P99 and Max are of successful requests, from SYN to the last byte.
@@ -37,6 +40,26 @@ type Report struct {
 
 	// Timeline counts the requests by the tenth of a second they were due in.
 	Timeline []Bucket `json:"timeline"`
+}
+
+// Broken is an established connection that broke, with the time since the start of the run in which it stood.
+type Broken struct {
+	Sent  time.Duration `json:"sent"`
+	Ended time.Duration `json:"ended"`
+}
+
+// AcrossMove counts the connections that stood at the moment at which the VIP moved and broke then. A node knows only the
+// connections that came in through it, so a move breaks those that are open, planned or not; new ones it must not cost.
+func (r Report) AcrossMove(at time.Time) int {
+	const margin = 50 * time.Millisecond // from the record to the last client's neighbour table
+	moved := at.Sub(r.Start)
+	count := 0
+	for _, each := range r.Broken {
+		if each.Sent <= moved+margin && each.Ended >= moved {
+			count++
+		}
+	}
+	return count
 }
 
 // Gap is the longest time between two successes, counted from when they ended.
@@ -71,6 +94,9 @@ func Summarize(url string, start time.Time, requests []Request) Report {
 			report.Timeline[at].Failed++
 			report.Failures++
 			report.Errors[r.Error]++
+			if r.Connected {
+				report.Broken = append(report.Broken, Broken{Sent: r.Sent, Ended: r.Ended})
+			}
 		}
 	}
 	slices.Sort(took)

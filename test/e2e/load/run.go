@@ -9,7 +9,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -33,6 +35,8 @@ type Request struct {
 	Sent  time.Duration // when it was
 	Ended time.Duration // when it succeeded or failed
 	Error string        // empty for a success
+	// Connected: the connection stood when the request failed; it is an established one that broke, and no new one that failed.
+	Connected bool
 }
 
 // Succeeded says whether the whole page arrived in time.
@@ -70,7 +74,7 @@ func Run(ctx context.Context, cfg Config) ([]Request, time.Time, error) {
 			flying.Go(func() {
 				r := Request{Due: due, Sent: time.Since(start)}
 				// Not ctx: a request in flight when the run ends is still judged by its own timeout.
-				r.Error = ask(client, cfg.URL)
+				r.Error, r.Connected = ask(client, cfg.URL)
 				r.Ended = time.Since(start)
 				finished <- r
 			})
@@ -106,20 +110,27 @@ func newClient(timeout time.Duration) *http.Client {
 	}
 }
 
-// ask fetches the page and returns a short reason when it could not: few distinct texts, so that they can be counted.
-func ask(client *http.Client, url string) string {
-	resp, err := client.Get(url)
+// ask fetches the page and returns a short reason when it could not: few distinct texts, so that they can be counted; and
+// whether a connection was made.
+func ask(client *http.Client, url string) (failed string, connected bool) {
+	var made atomic.Bool
+	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { made.Store(true) }}
+	request, err := http.NewRequestWithContext(httptrace.WithClientTrace(context.Background(), trace), http.MethodGet, url, nil)
 	if err != nil {
-		return reason(err)
+		return err.Error(), false
+	}
+	resp, err := client.Do(request)
+	if err != nil {
+		return reason(err), made.Load()
 	}
 	defer resp.Body.Close()
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		return reason(err)
+		return reason(err), true
 	}
 	if resp.StatusCode != http.StatusOK {
-		return "status " + resp.Status
+		return "status " + resp.Status, true
 	}
-	return ""
+	return "", true
 }
 
 func reason(err error) string {

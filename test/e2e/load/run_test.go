@@ -66,7 +66,45 @@ func TestReasonsAreFew(t *testing.T) {
 	}
 	url := "http://" + listener.Addr().String()
 	listener.Close()
-	if got, want := ask(newClient(time.Second), url), "connection refused"; got != want {
-		t.Errorf("reason %q, want %q", got, want)
+	if got, connected := ask(newClient(time.Second), url); got != "connection refused" || connected {
+		t.Errorf("reason %q, connected %v; want a refused connection", got, connected)
+	}
+}
+
+// A connection that stood and was reset is told from one that could not be made.
+func TestBrokenIsNotRefused(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		for {
+			connection, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			connection.(*net.TCPConn).SetLinger(0) // close resets
+			connection.Read(make([]byte, 1))
+			connection.Close()
+		}
+	}()
+	if got, connected := ask(newClient(time.Second), "http://"+listener.Addr().String()); got != "connection reset" || !connected {
+		t.Errorf("reason %q, connected %v; want a connection that was reset", got, connected)
+	}
+}
+
+// Only what was open at the moment of the move is put down to it.
+func TestAcrossMove(t *testing.T) {
+	start := time.Now()
+	at := func(ms int) time.Duration { return time.Duration(ms) * time.Millisecond }
+	report := Report{Start: start, Broken: []Broken{
+		{Sent: at(995), Ended: at(1003)},  // open when it moved
+		{Sent: at(1020), Ended: at(1030)}, // sent by a client that had not heard of it yet
+		{Sent: at(980), Ended: at(990)},   // before
+		{Sent: at(1200), Ended: at(1210)}, // long after
+	}}
+	if got := report.AcrossMove(start.Add(time.Second)); got != 2 {
+		t.Errorf("%d connections broke across the move, want 2", got)
 	}
 }
