@@ -47,29 +47,32 @@ func TestIPv6VIPIsAnsweredByItsHolder(t *testing.T) {
 	web := lab.Backend{Namespace: namespace, Name: "six", Replicas: 2, Delay: 2, Family: "IPv6"}
 	b.apply(pool("six", "fd00:1::100-fd00:1::1ff"), advertisement("six", "six"), web.YAML())
 	vip := b.address("six")
-	holder := b.holder(vip, lab.Anybody)
 	b.must(b.AwaitReady(b.ctx, web))
-	answered := func(holder string) {
+	served := func(accept func(string) bool) (holder string) {
 		t.Helper()
-		page, err := b.Get(b.ctx, "http://["+vip.String()+"]/")
+		holder, err := b.AwaitHolder(b.ctx, vip, accept)
 		b.must(err)
-		if !strings.Contains(page, "nginx") {
-			t.Errorf("the page over the VIP is %q", page)
-		}
-		who, err := b.Neighbour(b.ctx, vip)
-		b.must(err)
-		if who != holder {
-			t.Errorf("the client's neighbour table holds %q for %s, the Lease names %s", who, vip, holder)
+		ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second) // the announcement follows the Lease
+		defer cancel()
+		for {
+			page, err := b.Get(ctx, "http://["+vip.String()+"]/")
+			who, seen := b.Neighbour(ctx, vip)
+			switch {
+			case err == nil && seen == nil && strings.Contains(page, "nginx") && who == holder:
+				return holder
+			case ctx.Err() != nil:
+				t.Fatalf("page %q, %v; the client's neighbour table holds %q, %v; the Lease names %s", page, err, who, seen, holder)
+			}
 		}
 	}
-	answered(holder)
+	holder := served(lab.Anybody)
 	_, err := b.Kubectl(b.ctx, "cordon", holder)
 	b.must(err)
 	b.later(func(ctx context.Context) error {
 		_, err := b.Kubectl(ctx, "uncordon", holder)
 		return err
 	})
-	answered(b.holder(vip, lab.AnybodyBut(holder)))
+	served(lab.AnybodyBut(holder))
 }
 
 func TestDeletedServiceIsNoLongerAnswered(t *testing.T) {
