@@ -112,12 +112,11 @@ type Speaker struct {
 		sessionChanges uint64
 		planned        bool
 	}
-	fencedAt     []time.Time
-	summaryAt    time.Time
-	summarise    bool
-	members      int
-	heardAt      time.Time // the judge's time, which must not go backwards
-	stopElectors context.CancelFunc
+	fencedAt  []time.Time
+	summaryAt time.Time
+	summarise bool
+	members   int
+	heardAt   time.Time // the judge's time, which must not go backwards
 
 	description atomic.Pointer[map[string]string]
 	key         atomic.Pointer[membership.Key]
@@ -282,7 +281,6 @@ func (s *Speaker) Hear(datagram []byte, at time.Time) {
 func (s *Speaker) Run(ctx context.Context) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer func() { stop(); s.work.Wait() }()
-	s.stopElectors = stop
 
 	sessionContext, endSession := context.WithCancel(background)
 	defer endSession()

@@ -32,10 +32,9 @@ import (
 
 // A world is some nodes with a real Speaker each, an API server and a LAN in memory, in virtual time.
 type world struct {
-	t     *testing.T
-	api   *apiServer
-	vips  map[netip.Addr]plan.VIP
-	began time.Time
+	t    *testing.T
+	api  *apiServer
+	vips map[netip.Addr]plan.VIP
 	// noGateway: there is none on the LAN; filtered: its switch drops multicast. Set before nodes start.
 	noGateway, filtered bool
 	// withdraw is --on-api-loss=withdraw.
@@ -85,7 +84,7 @@ func inWorldWith(t *testing.T, nodes, vips int, change, test func(*world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{
-			t: t, api: newAPIServer(), nodes: map[string]*node{}, vips: map[netip.Addr]plan.VIP{}, began: time.Now(),
+			t: t, api: newAPIServer(), nodes: map[string]*node{}, vips: map[netip.Addr]plan.VIP{},
 			answers: map[netip.Addr][]answer{},
 		}
 		for i := range vips {
