@@ -83,6 +83,9 @@ func (l Layout) APIServer() machine.Process {
 		"--service-account-signing-key-file="+l.key("service-accounts"),
 		// No kube-proxy runs here: Services of the API server's own (webhooks) are reached by their endpoints.
 		"--enable-aggregator-routing=true",
+		"--audit-policy-file="+l.auditPolicy(),
+		"--audit-log-path="+l.AuditLog(),
+		"--audit-log-maxsize=1024",
 	)
 }
 

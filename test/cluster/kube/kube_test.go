@@ -26,6 +26,24 @@ func TestLoadBalancersAreLeftToACloudProvider(t *testing.T) {
 	}
 }
 
+// A policy that names another group of accounts, or another file than the API server reads, would leave the log empty.
+func TestAuditPolicyIsTheOneTheAPIServerReads(t *testing.T) {
+	layout := Layout{Cluster: "l2", Folder: t.TempDir()}
+	if err := layout.ConfigureAPIServer(); err != nil {
+		t.Fatal(err)
+	}
+	const flag = "--audit-policy-file="
+	for _, argument := range layout.APIServer().Arguments {
+		if file, ok := strings.CutPrefix(argument, flag); ok {
+			if text := string(read(t, file)); !strings.Contains(text, "system:serviceaccounts:metallb-system") {
+				t.Errorf("the audit policy is %s", text)
+			}
+			return
+		}
+	}
+	t.Errorf("the API server has no %s", flag)
+}
+
 func TestKubeletFollowsTheComputer(t *testing.T) {
 	layout, node := Layout{Cluster: "l2", Folder: t.TempDir()}, topology.Nodes(1)[0]
 	for name, test := range map[string]struct {

@@ -226,6 +226,9 @@ func (up *creation) controlPlane(ctx context.Context) error {
 		return err
 	}
 	defer m.Close()
+	if err := up.layout.ConfigureAPIServer(); err != nil {
+		return err
+	}
 	if err := wait(ctx, up.keysMade); err != nil {
 		return err
 	}
