@@ -12,6 +12,8 @@ import (
 
 // Allocator knows all pools, and which Service holds which address. It is not safe for concurrent use.
 type Allocator struct {
+	options Options
+
 	pools      []*placedPool // oldest first
 	byName     map[string]*placedPool
 	choice     []*placedPool // as automatic allocation tries them
@@ -22,14 +24,10 @@ type Allocator struct {
 	services    map[string]*service
 	waiting     map[*service]struct{} // those that do not hold all they ask for
 	holders     map[netip.Addr][]*service
-	quarantined map[netip.Addr]struct{}
+	quarantined map[netip.Addr]Quarantined
+	conflicts   map[netip.Addr]string              // who else answers
 	shared      map[string]map[netip.Addr]struct{} // by sharing key
 	memory      memory
-}
-
-type indexed struct {
-	Range
-	pool *placedPool
 }
 
 // service is what the allocator knows of one Service.
@@ -53,6 +51,16 @@ type Result struct {
 	Lost      []Loss
 }
 
+// Options are the rules that hold for all Services, and what the allocator has to ask others.
+type Options struct {
+	// SeparateNamespaces refuses to let Services of different namespaces share an address.
+	SeparateNamespaces bool
+	// Withdrawing names the node that still answers for an address which no Service holds any more, "" if none does. It
+	// is asked in the moment in which an address is freed, within the call that frees it: the address is then quarantined
+	// before any other Service can have it. Nil: nobody ever does.
+	Withdrawing func(netip.Addr) (node string)
+}
+
 // NewAllocator returns an allocator without pools.
 func NewAllocator() *Allocator {
 	return &Allocator{
@@ -60,91 +68,15 @@ func NewAllocator() *Allocator {
 		services:    map[string]*service{},
 		waiting:     map[*service]struct{}{},
 		holders:     map[netip.Addr][]*service{},
-		quarantined: map[netip.Addr]struct{}{},
+		quarantined: map[netip.Addr]Quarantined{},
+		conflicts:   map[netip.Addr]string{},
 		shared:      map[string]map[netip.Addr]struct{}{},
 		memory:      newMemory(),
 	}
 }
 
-// SetPools replaces all pools. They come oldest first: where two overlap, the older has the addresses. Services keep
-// what they hold until Settle or Allocate looks at them again.
-func (a *Allocator) SetPools(pools []Pool) []Overlap {
-	former := a.pools
-	a.pools, a.index, a.unreadable = nil, nil, false
-	clear(a.byName)
-	var overlaps []Overlap
-	for _, pool := range pools {
-		placed, found := place(pool, a.pools)
-		overlaps = append(overlaps, found...)
-		a.pools = append(a.pools, placed)
-		a.byName[pool.Name] = placed
-		a.unreadable = a.unreadable || pool.Unreadable
-		for _, r := range placed.ranges {
-			a.index = append(a.index, indexed{r, placed})
-		}
-	}
-	slices.SortFunc(a.index, func(x, y indexed) int { return compareRanges(x.Range, y.Range) })
-	a.choice = slices.Clone(a.pools)
-	slices.SortFunc(a.choice, func(x, y *placedPool) int { return compareChoice(&x.Pool, &y.Pool) })
-	a.configured = a.configured || len(pools) > 0
-	a.carryOver(former)
-	return overlaps
-}
-
-// carryOver takes what is held out of the new pools, and keeps the order in which addresses were released.
-func (a *Allocator) carryOver(former []*placedPool) {
-	for addr := range a.holders {
-		if pool := a.poolOf(addr); pool != nil {
-			pool.free[FamilyOf(addr)].take(addr)
-			pool.inUse[FamilyOf(addr)]++
-		}
-	}
-	for addr := range a.quarantined {
-		if pool := a.poolOf(addr); pool != nil {
-			pool.free[FamilyOf(addr)].take(addr)
-		}
-	}
-	for _, old := range former {
-		for family, free := range old.free {
-			for element := free.released.Front(); element != nil; element = element.Next() {
-				addr := element.Value.(netip.Addr)
-				if pool := a.poolOf(addr); pool != nil && pool.free[family].contains(addr) {
-					pool.free[family].take(addr)
-					pool.free[family].release(addr)
-				}
-			}
-		}
-	}
-}
-
-// poolOf finds the pool that has an address, nil if none.
-func (a *Allocator) poolOf(addr netip.Addr) *placedPool {
-	i, exact := slices.BinarySearchFunc(a.index, Range{First: addr}, func(x indexed, r Range) int { return compareRanges(x.Range, r) })
-	if !exact {
-		i--
-	}
-	if i < 0 || !a.index[i].Contains(addr) {
-		return nil
-	}
-	return a.index[i].pool
-}
-
-// PoolOf names the pool that has an address.
-func (a *Allocator) PoolOf(addr netip.Addr) (string, bool) {
-	if pool := a.poolOf(addr); pool != nil {
-		return pool.Name, true
-	}
-	return "", false
-}
-
-// Usage counts the addresses of every pool.
-func (a *Allocator) Usage() map[string]Usage {
-	usage := make(map[string]Usage, len(a.pools))
-	for _, pool := range a.pools {
-		usage[pool.Name] = pool.usage()
-	}
-	return usage
-}
+// SetOptions sets the options. Services that share an address already go on sharing it.
+func (a *Allocator) SetOptions(options Options) { a.options = options }
 
 // Held lists the addresses that a Service holds.
 func (a *Allocator) Held(id string) []netip.Addr {
@@ -177,7 +109,7 @@ func (a *Allocator) Name(id string) (namespace, name string, ok bool) {
 func (a *Allocator) Restore(r Request, addrs []netip.Addr) {
 	s := a.know(r)
 	for _, addr := range addrs {
-		if err := a.conflict(s, addr); err != nil {
+		if err := a.clash(s, addr); err != nil {
 			s.lost = append(s.lost, Loss{addr, err.Error()})
 			continue
 		}
@@ -231,32 +163,13 @@ func (a *Allocator) Release(id string, now time.Time) (freed []netip.Addr) {
 		a.memory.remember(s.request.fullName(), s.addrs, now)
 	}
 	for _, addr := range slices.Clone(s.addrs) {
-		if a.drop(s, addr) {
+		if a.drop(s, addr, now) {
 			freed = append(freed, addr)
 		}
 	}
 	delete(a.services, id)
 	delete(a.waiting, s)
 	return freed
-}
-
-// Quarantine keeps a free address from being handed out until EndQuarantine.
-func (a *Allocator) Quarantine(addr netip.Addr) {
-	a.quarantined[addr] = struct{}{}
-	if pool := a.poolOf(addr); pool != nil {
-		pool.free[FamilyOf(addr)].take(addr)
-	}
-}
-
-// EndQuarantine makes the address free again. It is the last to be handed out.
-func (a *Allocator) EndQuarantine(addr netip.Addr) {
-	if _, ok := a.quarantined[addr]; !ok {
-		return
-	}
-	delete(a.quarantined, addr)
-	if pool := a.poolOf(addr); pool != nil && !a.InUse(addr) {
-		pool.free[FamilyOf(addr)].release(addr)
-	}
 }
 
 func (a *Allocator) know(r Request) *service {
@@ -268,15 +181,6 @@ func (a *Allocator) know(r Request) *service {
 	s.request = r
 	return s
 }
-
-// fit says whether a Service may go on holding an address.
-type fit int
-
-const (
-	fits  fit = iota
-	yield     // it asks for another one, and keeps this until it has it
-	gone      // it must not have it any more
-)
 
 // attempt allocates and keeps track of who waits.
 func (a *Allocator) attempt(s *service, now time.Time) {
@@ -293,143 +197,39 @@ func (a *Allocator) allocate(s *service, now time.Time) error {
 		return err
 	}
 	kept := map[Family]netip.Addr{}
-	yielding := map[Family]netip.Addr{}
+	yielding := map[Family]Loss{}
 	for _, addr := range slices.Clone(s.addrs) {
 		family := FamilyOf(addr)
 		verdict, reason := a.fit(s, addr)
+		_, hasOther := yielding[family]
 		switch {
-		case verdict == gone, kept[family].IsValid(), yielding[family].IsValid():
+		case verdict == gone, kept[family].IsValid(), hasOther:
 			s.lost = append(s.lost, Loss{addr, reason})
-			a.drop(s, addr)
+			a.drop(s, addr, now)
 		case verdict == yield:
-			yielding[family] = addr
+			yielding[family] = Loss{addr, reason}
 		default:
 			kept[family] = addr
 		}
 	}
 	chosen, err := a.choose(&s.request, s, kept, yielding, now)
-	for family, addr := range chosen {
-		if old, ok := yielding[family]; ok {
-			s.lost = append(s.lost, Loss{old, "the Service asks for another one"})
-			a.drop(s, old)
+	for _, family := range s.request.Families {
+		old, yields := yielding[family]
+		addr, found := chosen[family]
+		switch {
+		case yields && found:
+			s.lost = append(s.lost, old)
+			a.drop(s, old.Addr, now)
+		case yields && a.inConflict(old.Addr):
+			err = fmt.Errorf("%s is in conflict and not announced (%s), but the Service keeps it: %w", old.Addr, old.Reason, err)
 		}
-		a.hold(s, addr)
+		if found {
+			a.hold(s, addr)
+		}
 	}
 	a.agree(s)
 	s.request.inOrder(s.addrs)
 	return err
-}
-
-// fit judges an address that a Service holds against what it asks for now.
-func (a *Allocator) fit(s *service, addr netip.Addr) (fit, string) {
-	r := &s.request
-	pool := a.poolOf(addr)
-	asked, byName := r.asked(FamilyOf(addr))
-	switch {
-	case !slices.Contains(r.Families, FamilyOf(addr)):
-		return gone, fmt.Sprintf("the Service has no %s any more", FamilyOf(addr))
-	case pool == nil && !a.configured:
-		return fits, ""
-	case pool == nil && !a.unreadable:
-		return gone, "no pool has it any more"
-	case pool != nil && pool.avoids(addr):
-		return gone, fmt.Sprintf("pool %s avoids addresses that end in .0 or .255", pool.Name)
-	case pool != nil && !pool.serves(r) && !pool.Unreadable:
-		return gone, fmt.Sprintf("pool %s does not serve this Service any more", pool.Name)
-	case byName && asked != addr, pool != nil && r.Pool != "" && r.Pool != pool.Name:
-		return yield, ""
-	case a.conflict(s, addr) != nil:
-		return yield, ""
-	}
-	return fits, "the Service holds another one of this family"
-}
-
-// conflict says why a Service cannot hold an address beside those who do.
-func (a *Allocator) conflict(s *service, addr netip.Addr) error {
-	for _, holder := range a.holders[addr] {
-		if holder == s {
-			continue
-		}
-		agreed := holder.request
-		agreed.Sharing = holder.terms
-		if err := mayShare(addr, &s.request, &agreed); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (a *Allocator) hold(s *service, addr netip.Addr) {
-	if slices.Contains(s.addrs, addr) {
-		return
-	}
-	if len(a.holders[addr]) == 0 {
-		if pool := a.poolOf(addr); pool != nil {
-			pool.free[FamilyOf(addr)].take(addr)
-			pool.inUse[FamilyOf(addr)]++
-		}
-	}
-	s.addrs = append(s.addrs, addr)
-	a.holders[addr] = append(a.holders[addr], s)
-	a.indexKey(s, addr)
-}
-
-// drop takes an address from a Service and tells whether nobody holds it any more.
-func (a *Allocator) drop(s *service, addr netip.Addr) (free bool) {
-	s.addrs = slices.DeleteFunc(s.addrs, func(held netip.Addr) bool { return held == addr })
-	a.holders[addr] = slices.DeleteFunc(a.holders[addr], func(holder *service) bool { return holder == s })
-	a.dropKey(s, addr)
-	if len(a.holders[addr]) > 0 {
-		return false
-	}
-	delete(a.holders, addr)
-	if pool := a.poolOf(addr); pool != nil {
-		pool.free[FamilyOf(addr)].release(addr)
-		pool.inUse[FamilyOf(addr)]--
-	}
-	return true
-}
-
-// agree makes what a Service now asks for the terms under which it holds its addresses, unless they clash with those
-// who share them: then the old terms stay until it has other addresses.
-func (a *Allocator) agree(s *service) {
-	for _, addr := range s.addrs {
-		if a.conflict(s, addr) != nil {
-			return
-		}
-	}
-	for _, addr := range s.addrs {
-		a.dropKey(s, addr)
-	}
-	s.terms = s.request.Sharing
-	for _, addr := range s.addrs {
-		a.indexKey(s, addr)
-	}
-}
-
-func (a *Allocator) indexKey(s *service, addr netip.Addr) {
-	key := s.terms.Key
-	if key == "" {
-		return
-	}
-	if a.shared[key] == nil {
-		a.shared[key] = map[netip.Addr]struct{}{}
-	}
-	a.shared[key][addr] = struct{}{}
-}
-
-// dropKey takes an address out of the index of a Service's key when no other holder has that key.
-func (a *Allocator) dropKey(s *service, addr netip.Addr) {
-	key := s.terms.Key
-	for _, holder := range a.holders[addr] {
-		if holder != s && holder.terms.Key == key {
-			return
-		}
-	}
-	delete(a.shared[key], addr)
-	if len(a.shared[key]) == 0 {
-		delete(a.shared, key)
-	}
 }
 
 func errorText(err error) string {

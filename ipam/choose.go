@@ -13,8 +13,8 @@ import (
 )
 
 // choose finds an address for every family that is not kept. All or nothing, unless the Service is flexible and gives
-// nothing up: what it yields, it yields only for something else.
-func (a *Allocator) choose(r *Request, s *service, kept, yielding map[Family]netip.Addr, now time.Time) (map[Family]netip.Addr, error) {
+// nothing up: what it yields, it yields only for something else. An address in conflict is replaced in any case.
+func (a *Allocator) choose(r *Request, s *service, kept map[Family]netip.Addr, yielding map[Family]Loss, now time.Time) (map[Family]netip.Addr, error) {
 	var missing []Family
 	for _, family := range r.Families {
 		if !kept[family].IsValid() {
@@ -31,20 +31,29 @@ func (a *Allocator) choose(r *Request, s *service, kept, yielding map[Family]net
 	if len(r.Addresses) > 0 {
 		return a.chooseAsked(r, s, missing)
 	}
+	if err := a.awaited(r, missing, candidates, now); err != nil {
+		return nil, err
+	}
 	chosen := a.chooseAny(s, missing, kept, candidates, now)
 	if len(chosen) == len(missing) {
 		return chosen, nil
 	}
 	err = a.exhausted(r, missing, chosen, candidates)
-	for family := range yielding {
-		if !chosen[family].IsValid() {
-			return nil, err
-		}
-	}
-	if r.Flexible && len(chosen)+len(kept) > 0 {
+	if r.Flexible && len(chosen)+len(kept) > 0 && covers(chosen, yielding) {
 		return chosen, nil
 	}
-	return nil, err
+	maps.DeleteFunc(chosen, func(family Family, _ netip.Addr) bool { return !a.inConflict(yielding[family].Addr) })
+	return chosen, err
+}
+
+// covers tells whether there is another address for every one that is yielded.
+func covers(chosen map[Family]netip.Addr, yielding map[Family]Loss) bool {
+	for family := range yielding {
+		if !chosen[family].IsValid() {
+			return false
+		}
+	}
+	return true
 }
 
 // chooseAsked takes the addresses that the request names.
@@ -53,7 +62,7 @@ func (a *Allocator) chooseAsked(r *Request, s *service, missing []Family) (map[F
 	for _, family := range missing {
 		addr, _ := r.asked(family)
 		pool := a.poolOf(addr)
-		_, quarantined := a.quarantined[addr]
+		quarantine, quarantined := a.quarantined[addr]
 		switch {
 		case pool == nil:
 			return nil, fmt.Errorf("%s is in no pool: add it to one, or ask for an address of %s", addr, a.describePools())
@@ -64,9 +73,9 @@ func (a *Allocator) chooseAsked(r *Request, s *service, missing []Family) (map[F
 		case !pool.serves(r):
 			return nil, fmt.Errorf("%s is in pool %s, which is reserved for other Services: see its serviceAllocation", addr, pool.Name)
 		case quarantined:
-			return nil, fmt.Errorf("%s is still being withdrawn for its former Service: it will be free in a moment", addr)
+			return nil, fmt.Errorf("%s %s", addr, quarantine)
 		}
-		if err := a.conflict(s, addr); err != nil {
+		if err := a.clashJoining(s, addr); err != nil {
 			return nil, err
 		}
 		chosen[family] = addr
@@ -162,11 +171,22 @@ func (a *Allocator) recall(s *service, missing []Family, candidates []*placedPoo
 	return recalled
 }
 
+// awaited says that an address which a Service of this name had is about to be free: it is worth waiting for.
+func (a *Allocator) awaited(r *Request, missing []Family, candidates []*placedPool, now time.Time) error {
+	for _, addr := range a.memory.recall(r.fullName(), now) {
+		q, quarantined := a.quarantined[addr]
+		if quarantined && !a.inConflict(addr) && slices.Contains(missing, FamilyOf(addr)) && slices.Contains(candidates, a.poolOf(addr)) {
+			return fmt.Errorf("%s, which %s had before, %s, and the Service then gets it back", addr, r.fullName(), q)
+		}
+	}
+	return nil
+}
+
 // pick finds an address in one pool: one that Services with the same sharing key hold already, else the lowest free.
 func (a *Allocator) pick(s *service, pool *placedPool, family Family) (netip.Addr, bool) {
 	if key := s.request.Sharing.Key; key != "" {
 		for _, addr := range slices.SortedFunc(maps.Keys(a.shared[key]), netip.Addr.Compare) {
-			if FamilyOf(addr) == family && a.poolOf(addr) == pool && !pool.avoids(addr) && a.conflict(s, addr) == nil {
+			if FamilyOf(addr) == family && a.poolOf(addr) == pool && !pool.avoids(addr) && !a.inConflict(addr) && a.clashJoining(s, addr) == nil {
 				return addr, true
 			}
 		}
@@ -177,7 +197,7 @@ func (a *Allocator) pick(s *service, pool *placedPool, family Family) (netip.Add
 // exhausted says why a family is missing.
 func (a *Allocator) exhausted(r *Request, missing []Family, chosen map[Family]netip.Addr, candidates []*placedPool) error {
 	var families []string
-	var total, inUse int64
+	var total, inUse, withheld int64
 	for _, family := range missing {
 		if chosen[family].IsValid() {
 			continue
@@ -186,13 +206,18 @@ func (a *Allocator) exhausted(r *Request, missing []Family, chosen map[Family]ne
 		for _, pool := range candidates {
 			total = addSaturating(total, pool.total[family])
 			inUse = addSaturating(inUse, pool.inUse[family])
+			withheld += int64(len(pool.withheld[family]))
 		}
 	}
 	family := strings.Join(families, " or ")
 	if total == 0 {
 		return fmt.Errorf("no %s address in %s: add an %s range or pool", family, describe(candidates), family)
 	}
-	return fmt.Errorf("no free %s address in %s: %d of %d in use", family, describe(candidates), inUse, total)
+	err := fmt.Errorf("no free %s address in %s: %d of %d in use", family, describe(candidates), inUse, total)
+	if withheld > 0 {
+		err = fmt.Errorf("%w, %d being withdrawn or in conflict with another host", err, withheld)
+	}
+	return err
 }
 
 func (a *Allocator) describePools() string { return describe(a.choice) }

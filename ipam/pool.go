@@ -5,7 +5,6 @@ package ipam
 import (
 	"cmp"
 	"math"
-	"net/netip"
 	"slices"
 )
 
@@ -77,80 +76,3 @@ func (p *Pool) rank() int {
 	}
 	return p.Reservation.Priority
 }
-
-// Overlap says that a pool does not use a range because an older pool has it.
-type Overlap struct {
-	Pool, With string
-	Range      Range
-}
-
-// Usage counts the addresses of a pool. Counts stop at math.MaxInt64.
-type Usage struct {
-	TotalIPv4, TotalIPv6         int64
-	InUseIPv4, InUseIPv6         int64
-	AvailableIPv4, AvailableIPv6 int64
-}
-
-// placedPool is a pool in an allocator: what is left of its ranges after older pools took theirs, and what is free.
-type placedPool struct {
-	Pool
-	ranges []Range
-	free   map[Family]*freeSet
-	total  map[Family]int64
-	inUse  map[Family]int64
-}
-
-// place takes the ranges that older pools already have out of a pool.
-func place(pool Pool, older []*placedPool) (*placedPool, []Overlap) {
-	var overlaps []Overlap
-	left := union(pool.Ranges)
-	for _, other := range older {
-		for _, mine := range left {
-			for _, theirs := range other.ranges {
-				if mine.Overlaps(theirs) {
-					common := Range{maxAddr(mine.First, theirs.First), minAddr(mine.Last, theirs.Last)}
-					overlaps = append(overlaps, Overlap{Pool: pool.Name, With: other.Name, Range: common})
-				}
-			}
-		}
-		left = subtractAll(left, other.ranges)
-	}
-	placed := &placedPool{
-		Pool:   pool,
-		ranges: left,
-		free:   map[Family]*freeSet{IPv4: newFreeSet(pool.AvoidBuggyIPs), IPv6: newFreeSet(pool.AvoidBuggyIPs)},
-		total:  map[Family]int64{},
-		inUse:  map[Family]int64{},
-	}
-	for _, r := range left {
-		placed.free[r.Family()].add(r)
-		size := r.Size()
-		if pool.AvoidBuggyIPs {
-			size -= buggyCount(r)
-		}
-		placed.total[r.Family()] = addSaturating(placed.total[r.Family()], size)
-	}
-	return placed, overlaps
-}
-
-func minAddr(a, b netip.Addr) netip.Addr {
-	if a.Less(b) {
-		return a
-	}
-	return b
-}
-
-func (p *placedPool) usage() Usage {
-	available := func(f Family) int64 {
-		if p.total[f] == math.MaxInt64 {
-			return math.MaxInt64
-		}
-		return max(0, p.total[f]-p.inUse[f])
-	}
-	return Usage{
-		TotalIPv4: p.total[IPv4], InUseIPv4: p.inUse[IPv4], AvailableIPv4: available(IPv4),
-		TotalIPv6: p.total[IPv6], InUseIPv6: p.inUse[IPv6], AvailableIPv6: available(IPv6),
-	}
-}
-
-func (p *placedPool) avoids(addr netip.Addr) bool { return p.AvoidBuggyIPs && buggy(addr) }

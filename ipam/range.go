@@ -58,6 +58,25 @@ func ParseRange(entry string) (Range, error) {
 	return r, nil
 }
 
+// ParseRanges reads all entries of a pool. The ranges are those that can be read; there is an error for each other one,
+// and one for a pool without entries. Errors name the pool.
+func ParseRanges(pool string, entries []string) ([]Range, []error) {
+	if len(entries) == 0 {
+		return nil, []error{fmt.Errorf("pool %s has no addresses: add a range, for example 192.168.1.240-192.168.1.250", pool)}
+	}
+	var ranges []Range
+	var errs []error
+	for _, entry := range entries {
+		r, err := ParseRange(entry)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("pool %s: %w", pool, err))
+			continue
+		}
+		ranges = append(ranges, r)
+	}
+	return ranges, errs
+}
+
 func parseEntry(text string) (Range, error) {
 	switch {
 	case strings.Contains(text, "-"):

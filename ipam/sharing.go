@@ -29,9 +29,7 @@ func (p Port) String() string { return fmt.Sprintf("%s/%d", p.Protocol, p.Number
 
 // mayShare says why a Service cannot join the holder of addr, nil if it can.
 func mayShare(addr netip.Addr, joining, holder *Request) error {
-	refuse := func(format string, args ...any) error {
-		return fmt.Errorf("%s is in use by %s"+format, append([]any{addr, holder.fullName()}, args...)...)
-	}
+	refuse := func(format string, args ...any) error { return inUse(addr, holder, format, args...) }
 	mine, theirs := &joining.Sharing, &holder.Sharing
 	switch {
 	case mine.Key == "" && theirs.Key == "":
@@ -51,4 +49,19 @@ func mayShare(addr netip.Addr, joining, holder *Request) error {
 		}
 	}
 	return nil
+}
+
+// mayShareInNamespace says the same where Services share only within their namespace.
+func mayShareInNamespace(addr netip.Addr, joining, holder *Request) error {
+	if err := mayShare(addr, joining, holder); err != nil {
+		return err
+	}
+	if joining.Namespace != holder.Namespace {
+		return inUse(addr, holder, ", which is in another namespace, and this cluster lets Services share only within one: use another address")
+	}
+	return nil
+}
+
+func inUse(addr netip.Addr, holder *Request, format string, args ...any) error {
+	return fmt.Errorf("%s is in use by %s"+format, append([]any{addr, holder.fullName()}, args...)...)
 }

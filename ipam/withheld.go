@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ipam
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// QuarantineLimit is how long an address may stay in quarantine. Who calls EndQuarantine keeps to it; errors promise it.
+const QuarantineLimit = 30 * time.Second
+
+// Quarantined is an address that no Service holds, and that a node may still answer for. Nobody gets it, not even by name.
+type Quarantined struct {
+	Addr  netip.Addr
+	Node  string // that answers for it
+	Since time.Time
+}
+
+func (q Quarantined) String() string {
+	return fmt.Sprintf("is being withdrawn by node %s: it is free again within %.0f s", q.Node, QuarantineLimit.Seconds())
+}
+
+// Quarantine withholds an address that no Service holds until EndQuarantine. One that a Service holds stays with it, and
+// the result is false. Called again it changes the node and not the time.
+func (a *Allocator) Quarantine(addr netip.Addr, node string, now time.Time) bool {
+	if a.InUse(addr) {
+		return false
+	}
+	q, ok := a.quarantined[addr]
+	if !ok {
+		q = Quarantined{Addr: addr, Since: now}
+	}
+	q.Node = node
+	a.quarantined[addr] = q
+	a.refresh(addr)
+	return true
+}
+
+// EndQuarantine makes an address free again, the last to be handed out. Settle(false) gives it to those who wait.
+func (a *Allocator) EndQuarantine(addr netip.Addr) {
+	delete(a.quarantined, addr)
+	a.refresh(addr)
+}
+
+// Quarantined lists what is in quarantine, the longest there first.
+func (a *Allocator) Quarantined() []Quarantined {
+	all := make([]Quarantined, 0, len(a.quarantined))
+	for _, q := range a.quarantined {
+		all = append(all, q)
+	}
+	slices.SortFunc(all, func(x, y Quarantined) int { return cmp.Or(x.Since.Compare(y.Since), x.Addr.Compare(y.Addr)) })
+	return all
+}
+
+// SetConflicts replaces what is known of addresses that a host outside the cluster answers for: who, as in
+// "52:54:00:12:34:56 on eth0 answers for it, seen from node1". Such an address is given only to a Service that asks for it
+// by name. A Service that holds one without having asked for it gets another one, or keeps it while none can be had;
+// Settle(true) lets it. The result tells whether addresses came or went.
+func (a *Allocator) SetConflicts(conflicts map[netip.Addr]string) (changed bool) {
+	former := a.conflicts
+	a.conflicts = make(map[netip.Addr]string, len(conflicts))
+	for addr, who := range conflicts {
+		a.conflicts[addr] = who
+		if _, known := former[addr]; !known {
+			a.refresh(addr)
+			changed = true
+		}
+	}
+	for addr := range former {
+		if _, still := a.conflicts[addr]; !still {
+			a.refresh(addr)
+			changed = true
+		}
+	}
+	return changed
+}
+
+func (a *Allocator) inConflict(addr netip.Addr) bool {
+	_, conflict := a.conflicts[addr]
+	return conflict
+}
+
+func (a *Allocator) withheld(addr netip.Addr) bool {
+	_, quarantined := a.quarantined[addr]
+	return quarantined || a.inConflict(addr)
+}
+
+// refresh makes an address free in its pool exactly when nobody holds it and nothing withholds it.
+func (a *Allocator) refresh(addr netip.Addr) {
+	pool := a.poolOf(addr)
+	if pool == nil {
+		return
+	}
+	free, withheld := pool.free[FamilyOf(addr)], pool.withheld[FamilyOf(addr)]
+	delete(withheld, addr)
+	switch {
+	case a.InUse(addr):
+		free.take(addr)
+	case a.withheld(addr):
+		free.take(addr)
+		if !pool.avoids(addr) {
+			withheld[addr] = struct{}{}
+		}
+	default:
+		free.release(addr)
+	}
+}
