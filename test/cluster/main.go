@@ -55,7 +55,7 @@ func root() *cobra.Command {
 	root.PersistentFlags().StringVar(&name, "name", fallback, "which cluster; $L2_CLUSTER is the default for it")
 	root.AddCommand(
 		upCommand(cluster), downCommand(cluster), statusCommand(cluster), buildCommand(),
-		cutCommand(cluster), isolateCommand(cluster), healCommand(cluster), stopAPICommand(cluster), startAPICommand(cluster),
+		cutCommand(cluster), isolateCommand(cluster), splitCommand(cluster), healCommand(cluster), stopAPICommand(cluster), startAPICommand(cluster),
 		execCommand(cluster), kubectlCommand(cluster), envCommand(cluster), loadImageCommand(cluster),
 		machineCommand(), forwardCommand(),
 	)

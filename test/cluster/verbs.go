@@ -62,13 +62,29 @@ func isolateCommand(cluster named) *cobra.Command {
 	return command
 }
 
+func splitCommand(cluster named) *cobra.Command {
+	return &cobra.Command{
+		Use:   "split HOST…",
+		Short: "Part the LAN in two, these hosts and the rest: every carrier stays",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: onCluster(cluster, func(c lab.Cluster, _ *cobra.Command, arguments []string) error {
+			return wire.Split(c.Name, arguments...)
+		}),
+	}
+}
+
 func healCommand(cluster named) *cobra.Command {
 	return &cobra.Command{
-		Use:   "heal HOST",
-		Short: "Mend what cut and isolate did to a host",
-		Args:  cobra.ExactArgs(1),
+		Use:   "heal HOST…",
+		Short: "Mend what cut, isolate and split did to hosts",
+		Args:  cobra.MinimumNArgs(1),
 		RunE: onCluster(cluster, func(c lab.Cluster, _ *cobra.Command, arguments []string) error {
-			return wire.Heal(c.Name, arguments[0])
+			for _, host := range arguments {
+				if err := wire.Heal(c.Name, host); err != nil {
+					return err
+				}
+			}
+			return nil
 		}),
 	}
 }

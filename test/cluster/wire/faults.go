@@ -22,22 +22,29 @@ import (
 const (
 	isolatedFromLAN = "isolated_from_lan"
 	isolatedFromAPI = "isolated_from_api"
+	splitOff        = "split_off"
 )
 
-// filter drops every frame from and to the ports of the first set, and those between a port of the second and the
-// control plane's port: whatever they carry, ARP and neighbour discovery included.
+// faultSets are all of them.
+var faultSets = []string{isolatedFromLAN, splitOff, isolatedFromAPI}
+
+// filter drops every frame from and to the ports of the first set, those between a port of the second and the control plane's
+// port, and those between the ports of the third and all others: whatever they carry, ARP and neighbour discovery included.
 var filter = fmt.Sprintf(`table bridge switch {
 	set %[1]s { type ifname; }
 	set %[2]s { type ifname; }
+	set %[4]s { type ifname; }
 	chain forward {
 		type filter hook forward priority 0;
 		iifname @%[1]s drop
 		oifname @%[1]s drop
 		iifname @%[2]s oifname %[3]q drop
 		iifname %[3]q oifname @%[2]s drop
+		iifname @%[4]s oifname != @%[4]s drop
+		iifname != @%[4]s oifname @%[4]s drop
 	}
 }
-`, isolatedFromLAN, isolatedFromAPI, topology.ControlPlane)
+`, isolatedFromLAN, isolatedFromAPI, topology.ControlPlane, splitOff)
 
 func addFilter(cluster string) error {
 	if _, err := nft(cluster, topology.LAN, filter); err != nil {
@@ -61,6 +68,17 @@ func IsolateFromAPI(cluster, host string) error {
 	return isolate(cluster, host, isolatedFromAPI)
 }
 
+// Split parts the LAN in two: the hosts hear each other and nobody else, the rest hears the rest. Every carrier stays.
+// Hosts split off before stay on their side.
+func Split(cluster string, hosts ...string) error {
+	for _, host := range hosts {
+		if err := isolate(cluster, host, splitOff); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func isolate(cluster, host, set string) error {
 	return withPort(cluster, host, func(*port) error {
 		_, err := nft(cluster, topology.LAN, fmt.Sprintf("add element bridge switch %s { %q }\n", set, host))
@@ -71,7 +89,7 @@ func isolate(cluster, host, set string) error {
 // Heal mends whatever was done to a host.
 func Heal(cluster, host string) error {
 	return withPort(cluster, host, func(port *port) error {
-		for _, set := range []string{isolatedFromLAN, isolatedFromAPI} {
+		for _, set := range faultSets {
 			// Deleting what is not there is an error, adding what is there is not.
 			command := fmt.Sprintf("add element bridge switch %[1]s { %[2]q }\ndelete element bridge switch %[1]s { %[2]q }\n", set, host)
 			if _, err := nft(cluster, topology.LAN, command); err != nil {
@@ -90,6 +108,7 @@ const (
 	CableCut        Condition = "cable cut"
 	IsolatedFromLAN Condition = "isolated from the LAN"
 	IsolatedFromAPI Condition = "isolated from the API server"
+	SplitOff        Condition = "split off from the rest of the LAN"
 )
 
 // Conditions asks the kernel how every host is connected.
@@ -121,6 +140,8 @@ func Conditions(cluster string) (map[string]Condition, error) {
 			conditions[host] = CableCut
 		case slices.Contains(isolated[isolatedFromLAN], host):
 			conditions[host] = IsolatedFromLAN
+		case slices.Contains(isolated[splitOff], host):
+			conditions[host] = SplitOff
 		case slices.Contains(isolated[isolatedFromAPI], host):
 			conditions[host] = IsolatedFromAPI
 		default:
