@@ -6,7 +6,7 @@
 // Every speaker multicasts a signed heartbeat each period, over IPv4 and IPv6, on every interface it announces on. Its
 // parts know nothing of each other:
 //
-//   - Key signs and checks heartbeats (key.go, heartbeat.go).
+//   - Key signs and checks heartbeats, Keys does so while the key changes (key.go, keys.go, heartbeat.go).
 //   - Judge keeps the member list and judges silence. It is pure: time is an argument (judge.go, witness.go).
 //   - Transport sends and receives datagrams (transport.go, socket.go).
 //
@@ -14,7 +14,8 @@
 //
 // A heartbeat counts once, however many families and interfaces it arrived by, and whatever is replayed. What is
 // dropped has a named reason, which is also a metric's label. A datagram is never longer than MaxDatagram. A flood
-// fills a bounded queue and nothing else.
+// fills a bounded queue and nothing else. A new key, another period and a growing cluster make nobody look silent: the old key is
+// believed for a while, and every sender is judged by the period it announces.
 //
 // # What it never does
 //

@@ -16,8 +16,10 @@ const (
 	DropMalformed DropReason = "malformed"
 	// DropVersion: a heartbeat of a format that this version does not know.
 	DropVersion DropReason = "version"
-	// DropForeign: signed with another cluster's key, or with a key that was replaced.
+	// DropForeign: signed with another cluster's key, or with a key that was replaced a while ago.
 	DropForeign DropReason = "foreign"
+	// DropNoKey: arrived before this speaker has any key.
+	DropNoKey DropReason = "no-key"
 	// DropForged: claims this cluster's key, and the signature is wrong.
 	DropForged DropReason = "forged"
 	// DropHopLimit: came from beyond a router, or pretends to.

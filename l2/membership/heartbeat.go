@@ -20,12 +20,25 @@ const (
 	maxRandom = 64
 )
 
+// maxHearings is how many hearings a heartbeat reports. In a cluster with more speakers each hearing is still reported many
+// times a period, by different speakers, and heartbeats stay short: every speaker receives every other's.
+const maxHearings = 64
+
+// Bounds of a period. One speaker sends at least each MaxPeriod, so that nobody makes others wait for ever for its silence.
+const (
+	MinPeriod = 10 * time.Millisecond
+	MaxPeriod = 10 * time.Second
+)
+
 // Heartbeat is what a speaker says each period.
 type Heartbeat struct {
 	// Node and Epoch of the sender; the epoch is "<node>/<random>".
 	Node, Epoch string
 	// Sequence grows with every heartbeat of an epoch.
 	Sequence uint64
+	// Period in which the sender sends, in whole milliseconds from MinPeriod to MaxPeriod, by which others judge its silence;
+	// 0 when the sender does not say.
+	Period time.Duration
 	// GatewayAnswers says whether the sender's default gateway answers.
 	GatewayAnswers bool
 	// AckAge is how long ago the API server last acknowledged a write of the sender's session; it is at least that, when it
@@ -58,10 +71,11 @@ func IDOf(epoch string) EpochID {
 //	 6  identifier of the key, 8 bytes
 //	14  sequence, 8 bytes
 //	22  age of the last acknowledged write in ms, 4 bytes, saturated
-//	26  length of the node's name
-//	27  length of the epoch's random part
-//	28  number of hearings, 2 bytes
-//	30  node's name, then the epoch's random part
+//	26  period in ms, 2 bytes
+//	28  length of the node's name
+//	29  length of the epoch's random part
+//	30  number of hearings, 2 bytes
+//	32  node's name, then the epoch's random part
 //	    hearings: epoch's identifier, 8 bytes; ms ago, 2 bytes, saturated
 //	    HMAC-SHA256 of all before, 32 bytes
 const (
@@ -70,10 +84,11 @@ const (
 	keyIDAt         = 6
 	sequenceAt      = 14
 	ackAgeAt        = 22
-	nodeLengthAt    = 26
-	randomLengthAt  = 27
-	hearingsAt      = 28
-	headerLength    = 30
+	periodAt        = 26
+	nodeLengthAt    = 28
+	randomLengthAt  = 29
+	hearingsAt      = 30
+	headerLength    = 32
 	hearingLength   = 10
 	signatureLength = sha256.Size
 
@@ -84,14 +99,14 @@ var magic = [4]byte{'L', '2', 'H', 'B'}
 
 // Seal returns the datagram of a heartbeat. Where not all hearings fit, it takes those whose turn it is by the sequence, so
 // that consecutive heartbeats report all, provided that Hears keeps its order. It returns nil for a heartbeat that no
-// speaker can have: one without a node's name, or whose epoch is not that node's.
+// speaker can have: one without a node's name, whose epoch is not that node's, or whose period is out of bounds.
 func (k Key) Seal(h Heartbeat) []byte {
 	random, ok := strings.CutPrefix(h.Epoch, h.Node+"/")
-	if !ok || !validNode(h.Node) || !validRandom(random) {
+	if !ok || !validNode(h.Node) || !validRandom(random) || !validPeriod(h.Period) {
 		return nil
 	}
 	room := (MaxDatagram - signatureLength - headerLength - len(h.Node) - len(random)) / hearingLength
-	count := min(len(h.Hears), room)
+	count := min(len(h.Hears), room, maxHearings)
 	first := 0
 	if count < len(h.Hears) {
 		first = int(h.Sequence % uint64(len(h.Hears)) * uint64(count) % uint64(len(h.Hears)))
@@ -106,6 +121,7 @@ func (k Key) Seal(h Heartbeat) []byte {
 	copy(data[keyIDAt:], k.id[:])
 	binary.BigEndian.PutUint64(data[sequenceAt:], h.Sequence)
 	binary.BigEndian.PutUint32(data[ackAgeAt:], uint32(milliseconds(h.AckAge, math.MaxUint32)))
+	binary.BigEndian.PutUint16(data[periodAt:], uint16(milliseconds(h.Period, math.MaxUint16)))
 	data[nodeLengthAt], data[randomLengthAt] = byte(len(h.Node)), byte(len(random))
 	binary.BigEndian.PutUint16(data[hearingsAt:], uint16(count))
 	data = append(data, h.Node...)
@@ -138,10 +154,15 @@ func (k Key) Open(data []byte) (Heartbeat, error) {
 	if !validNode(node) || !validRandom(random) {
 		return Heartbeat{}, &openError{DropMalformed, "heartbeat names no node and epoch"}
 	}
+	period := time.Duration(binary.BigEndian.Uint16(data[periodAt:])) * time.Millisecond
+	if !validPeriod(period) {
+		return Heartbeat{}, &openError{DropMalformed, "heartbeat has a period that no speaker has"}
+	}
 	h := Heartbeat{
 		Node:           node,
 		Epoch:          node + "/" + random,
 		Sequence:       binary.BigEndian.Uint64(data[sequenceAt:]),
+		Period:         period,
 		GatewayAnswers: data[5] == flagGateway,
 		AckAge:         time.Duration(binary.BigEndian.Uint32(data[ackAgeAt:])) * time.Millisecond,
 	}
@@ -163,7 +184,7 @@ func (k Key) check(data []byte) error {
 		return &openError{DropMalformed, "datagram is no heartbeat"}
 	case data[4] != version:
 		return &openError{DropVersion, "heartbeat has another version's format"}
-	case !bytes.Equal(data[keyIDAt:sequenceAt], k.id[:]):
+	case !k.named(data):
 		return &openError{DropForeign, "heartbeat is signed with another key"}
 	}
 	hearings := int(binary.BigEndian.Uint16(data[hearingsAt:]))
@@ -178,6 +199,11 @@ func (k Key) check(data []byte) error {
 	return nil
 }
 
+// named tells whether a datagram claims to be signed with the key.
+func (k Key) named(data []byte) bool {
+	return len(data) >= sequenceAt && bytes.Equal(data[keyIDAt:sequenceAt], k.id[:])
+}
+
 // looksLikeHeartbeat tells whether a datagram is worth opening.
 func looksLikeHeartbeat(data []byte) bool {
 	return len(data) >= headerLength+signatureLength && bytes.Equal(data[:len(magic)], magic[:])
@@ -185,6 +211,10 @@ func looksLikeHeartbeat(data []byte) bool {
 
 func validNode(node string) bool {
 	return len(node) <= maxNode && printable(node) && !strings.Contains(node, "/")
+}
+
+func validPeriod(period time.Duration) bool {
+	return period == 0 || period >= MinPeriod && period <= MaxPeriod
 }
 
 func validRandom(random string) bool { return len(random) <= maxRandom && printable(random) }
@@ -203,7 +233,8 @@ func printable(text string) bool {
 const heartbeatsReceived = 2000
 
 // ScalePeriod returns the period of heartbeats in a cluster of so many speakers: base, unless each speaker would then
-// receive more than about 2,000 a second.
+// receive more than about 2,000 a second. It is in whole milliseconds, and at most MaxPeriod.
 func ScalePeriod(base time.Duration, speakers int) time.Duration {
-	return max(base, time.Duration(max(0, speakers-1))*time.Second/heartbeatsReceived)
+	scaled := time.Duration(milliseconds(time.Duration(max(0, speakers-1))*time.Second/heartbeatsReceived, math.MaxInt64)) * time.Millisecond
+	return min(max(base, scaled), MaxPeriod)
 }

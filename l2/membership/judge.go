@@ -18,7 +18,7 @@ const maxEpochs = 4096
 type Config struct {
 	// Node is the own node; heartbeats that name it are dropped.
 	Node string
-	// Period of heartbeats.
+	// Period of the own heartbeats; see Judge.Period.
 	Period time.Duration
 	// SilencePeriods without a heartbeat make an epoch silent; within WitnessPeriods of one its node is a witness.
 	SilencePeriods, WitnessPeriods float64
@@ -27,8 +27,6 @@ type Config struct {
 // Judge keeps the member list. It belongs to one goroutine, and now must not go backwards from one call to the next.
 type Judge struct {
 	config Config
-	// floor is when silence and witness were last made to start from zero.
-	floor time.Time
 	// epochs are those heard by own ears, reported those never heard but reported, and when that was.
 	epochs   map[string]*epoch
 	reported map[EpochID]time.Time
@@ -60,6 +58,7 @@ type epoch struct {
 	reportAt  time.Time // as others report it
 	sequence  uint64
 	ended     bool
+	period    time.Duration // as it announced
 	gateway   bool
 	ackedAt   time.Time
 	heardOnce bool
@@ -74,6 +73,8 @@ type Member struct {
 	GatewayAnswers bool
 	// AckedAt is when, by the local clock, its last acknowledged write was, as its last heartbeat said.
 	AckedAt time.Time
+	// Period as its last heartbeat said; 0 when it did not.
+	Period time.Duration
 }
 
 // NewJudge returns a Judge with an empty member list.
@@ -87,11 +88,30 @@ func NewJudge(config Config) *Judge {
 	}
 }
 
-// SetPeriod changes the period by which silence is judged; see ScalePeriod.
+// SetPeriod changes the own period; see ScalePeriod.
 func (j *Judge) SetPeriod(period time.Duration) { j.config.Period = period }
 
-func (j *Judge) silence() time.Duration {
-	return time.Duration(j.config.SilencePeriods * float64(j.config.Period))
+// Period is the one by which an epoch is judged: the longer of its own, as it announced with its last heartbeat, and this
+// speaker's. So nobody is taken for silent who sends as slowly as it said, while a change of period goes through the cluster.
+// One that was never heard by own ears is judged by the longest period of all that are.
+func (j *Judge) Period(name string) time.Duration {
+	if e := j.epochs[name]; e != nil {
+		return j.period(e)
+	}
+	longest := j.config.Period
+	for _, e := range j.epochs {
+		if !e.ended && j.vouches(e) {
+			longest = max(longest, e.period)
+		}
+	}
+	return longest
+}
+
+func (j *Judge) period(e *epoch) time.Duration { return max(j.config.Period, e.period) }
+
+// silent tells whether an epoch that was last heard at a time is silent.
+func (j *Judge) silent(e *epoch, heard, now time.Time) bool {
+	return now.Sub(heard) >= time.Duration(j.config.SilencePeriods*float64(j.period(e)))
 }
 
 // Sessions brings the records: the present epoch of every node that has a session. An epoch that was named and no longer
@@ -156,6 +176,7 @@ func (j *Judge) Heard(h Heartbeat, now time.Time) (accepted bool, reason DropRea
 		return false, DropReplayed
 	}
 	e.heardOnce, e.sequence, e.heardAt = true, h.Sequence, now
+	e.period = h.Period
 	e.gateway, e.ackedAt = h.GatewayAnswers, now.Add(-h.AckAge)
 	if !j.recorded {
 		j.endPredecessors(e, now)
@@ -214,7 +235,7 @@ func (j *Judge) vouches(e *epoch) bool { return !j.recorded || e.named() }
 // endPredecessors ends the epochs of e's node that are older than e and silent. It is for the time without records.
 func (j *Judge) endPredecessors(e *epoch, now time.Time) {
 	for _, other := range e.node.epochs {
-		if other.firstAt.Before(e.firstAt) && now.Sub(other.heardAt) >= j.silence() {
+		if other.firstAt.Before(e.firstAt) && j.silent(other, other.heardAt, now) {
 			other.ended = true
 		}
 	}
@@ -251,17 +272,6 @@ func (j *Judge) LastHeard(name string) (at time.Time, ok bool) {
 	return at, ok
 }
 
-// SilentSince is since when an epoch has been silent: since it was last heard, but not before the last Reset. It says
-// nothing of an epoch that was never heard.
-func (j *Judge) SilentSince(name string) (since time.Time, ok bool) {
-	at, ok := j.LastHeard(name)
-	return later(at, j.floor), ok
-}
-
-// Reset makes every silence, and every time in which there was a witness, start again from now: the own ears cannot
-// be trusted for the time before, because the own loop stood still or the own session was stale.
-func (j *Judge) Reset(now time.Time) { j.floor = now }
-
 // Last is what the last heartbeat of an epoch said; ok is false when none was heard by own ears.
 func (j *Judge) Last(name string) (member Member, ok bool) {
 	e := j.epochs[name]
@@ -272,7 +282,7 @@ func (j *Judge) Last(name string) (member Member, ok bool) {
 }
 
 func (e *epoch) member() Member {
-	return Member{Node: e.node.name, Epoch: e.name, LastHeard: e.lastHeard(), GatewayAnswers: e.gateway, AckedAt: e.ackedAt}
+	return Member{Node: e.node.name, Epoch: e.name, LastHeard: e.lastHeard(), GatewayAnswers: e.gateway, AckedAt: e.ackedAt, Period: e.period}
 }
 
 // Members lists who was heard within the silence, by node. A node is listed once: with the epoch that the records name, if it
@@ -282,7 +292,7 @@ func (j *Judge) Members(now time.Time) []Member {
 	for _, n := range j.nodes {
 		var present *epoch
 		for _, e := range n.epochs {
-			if e.ended || now.Sub(e.lastHeard()) >= j.silence() || present != nil && present.named() {
+			if e.ended || j.silent(e, e.lastHeard(), now) || present != nil && present.named() {
 				continue
 			}
 			if present == nil || e.named() || present.firstAt.Before(e.firstAt) {
@@ -302,8 +312,8 @@ func (j *Judge) Members(now time.Time) []Member {
 func (j *Judge) Hearings(now time.Time) []Hearing {
 	hearings := make([]Hearing, 0, len(j.nodes))
 	for _, e := range j.epochs {
-		if ago := now.Sub(e.heardAt); !e.ended && j.vouches(e) && ago < j.silence() {
-			hearings = append(hearings, Hearing{Epoch: e.id, Ago: ago})
+		if !e.ended && j.vouches(e) && !j.silent(e, e.heardAt, now) {
+			hearings = append(hearings, Hearing{Epoch: e.id, Ago: now.Sub(e.heardAt)})
 		}
 	}
 	slices.SortFunc(hearings, func(a, b Hearing) int {

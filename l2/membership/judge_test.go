@@ -118,8 +118,8 @@ func TestSilence(t *testing.T) {
 
 func TestWhatTheLastHeartbeatSaid(t *testing.T) {
 	e := newEars(t)
-	e.Heard(Heartbeat{Node: "a", Epoch: "a/1", Sequence: 1, GatewayAnswers: true, AckAge: 300 * time.Millisecond}, e.at(1000))
-	want := Member{Node: "a", Epoch: "a/1", LastHeard: e.at(1000), GatewayAnswers: true, AckedAt: e.at(700)}
+	e.Heard(Heartbeat{Node: "a", Epoch: "a/1", Sequence: 1, GatewayAnswers: true, AckAge: 300 * time.Millisecond, Period: 90 * time.Millisecond}, e.at(1000))
+	want := Member{Node: "a", Epoch: "a/1", LastHeard: e.at(1000), GatewayAnswers: true, AckedAt: e.at(700), Period: 90 * time.Millisecond}
 	if diff := cmp.Diff([]Member{want}, e.Members(e.at(2000-451))); diff != "" {
 		t.Error(diff)
 	}
@@ -265,25 +265,104 @@ func TestWitness(t *testing.T) {
 	e.wantWitness(2100, "c/1", never)
 }
 
-// A self-check that failed makes everything start from zero.
-func TestReset(t *testing.T) {
+// E11: an epoch is judged by the longer of the own period and the one it announced: neither a change of --failover nor a
+// growing cluster makes anybody look silent who is not.
+func TestPeriodOfASender(t *testing.T) {
+	const fast, usual, slow = 50 * time.Millisecond, 100 * time.Millisecond, 400 * time.Millisecond
+	for _, test := range []struct {
+		name           string
+		own, announced time.Duration
+		heardUntil     int // ms after its last heartbeat
+	}{
+		{"the same", usual, usual, 549},
+		{"nothing announced", usual, 0, 549},
+		{"this one fast, the sender not yet", fast, usual, 549},
+		{"the sender fast, this one not yet", usual, fast, 549},
+		{"both fast", fast, fast, 274},
+		{"the sender's view of a growing cluster is newer", usual, slow, 2199},
+		{"the own view of a growing cluster is newer", slow, usual, 2199},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			e := newEars(t)
+			e.SetPeriod(test.own)
+			h := heartbeat("a/1", 1)
+			h.Period = test.announced
+			if _, reason := e.Heard(h, e.at(1000)); reason != DropNone {
+				t.Fatal(reason)
+			}
+			if got, want := e.Period("a/1"), max(test.own, test.announced); got != want {
+				t.Errorf("judged by %v, want %v", got, want)
+			}
+			e.wantMembers(1000+test.heardUntil, "a/1")
+			e.wantMembers(1000 + test.heardUntil + 1)
+			if got := len(e.Hearings(e.at(1000 + test.heardUntil))); got != 1 {
+				t.Errorf("%d epochs reported, want 1", got)
+			}
+		})
+	}
+}
+
+// A rollout from the usual period to the fast one, and back, speaker by speaker: nobody is ever silent.
+func TestChangeOfPeriodSilencesNobody(t *testing.T) {
+	for name, change := range map[string][2]int{"to fast": {100, 50}, "back": {50, 100}, "large cluster": {100, 350}} {
+		t.Run(name, func(t *testing.T) {
+			const speakers = 4
+			var all [speakers]*ears
+			var periods [speakers]int
+			var sequence [speakers]uint64
+			for n := range all {
+				all[n] = newEars(t)
+				all[n].start = all[0].start
+				periods[n] = change[0]
+				all[n].SetPeriod(time.Duration(change[0]) * time.Millisecond)
+			}
+			due := [speakers]int{0, 13, 29, 41}
+			for ms := 0; ms < 12000; ms++ {
+				if turn := ms / 2000; ms%2000 == 0 && turn > 0 && turn <= speakers {
+					n := turn - 1 // its turn to change: it says so at once
+					periods[n], due[n] = change[1], ms
+					all[n].SetPeriod(time.Duration(change[1]) * time.Millisecond)
+				}
+				for n := range all {
+					if ms != due[n] {
+						continue
+					}
+					due[n] = ms + periods[n]
+					if sequence[n]++; sequence[n]%3 == 0 {
+						continue // lost
+					}
+					h := heartbeat(fmt.Sprintf("%c/1", 'a'+n), sequence[n])
+					h.Period = time.Duration(periods[n]) * time.Millisecond
+					for other, ears := range all {
+						if other != n {
+							ears.Heard(h, ears.at(ms))
+						}
+					}
+				}
+				for n, ears := range all {
+					if got := len(ears.Members(ears.at(ms))); ms > 1000 && got != speakers-1 {
+						t.Fatalf("%d ms: %c hears %d of %d", ms, 'a'+n, got, speakers-1)
+					}
+				}
+			}
+		})
+	}
+}
+
+// An epoch that only others hear is judged by the longest period that is announced; an ended one counts for nothing.
+func TestPeriodOfOneThatIsOnlyReported(t *testing.T) {
 	e := newEars(t)
-	e.hearAll(0, 1000, "a/1", "b/1")
-	e.Reset(e.at(1010))
-	e.wantWitness(1020, "a/1", 1010)
-	if since, ok := e.SilentSince("a/1"); !ok || e.ms(since) != 1010 {
-		t.Errorf("silent since %d ms", e.ms(since))
+	h := heartbeat("a/1", 1, Hearing{Epoch: IDOf("b/1")})
+	h.Period = 300 * time.Millisecond
+	e.Heard(h, e.at(0))
+	if got := e.Period("b/1"); got != 300*time.Millisecond {
+		t.Errorf("judged by %v", got)
 	}
-	e.hear(1100, "a/1")
-	if since, ok := e.SilentSince("a/1"); !ok || e.ms(since) != 1100 {
-		t.Errorf("silent since %d ms", e.ms(since))
+	e.Sessions(map[string]string{"a": "a/1"})
+	e.Sessions(map[string]string{"a": "a/2"})
+	if got := e.Period("b/1"); got != period {
+		t.Errorf("judged by %v", got)
 	}
-	e.wantLastHeard("b/1", 1000)
-	if _, ok := e.SilentSince("x/1"); ok {
-		t.Error("one that was never heard is silent")
-	}
-	e.SetPeriod(2 * period)
-	e.wantMembers(2099, "a/1", "b/1")
 }
 
 // WitnessSince is never earlier than the truth, found the slow way.
@@ -381,11 +460,12 @@ func BenchmarkJudge(b *testing.B) {
 			judge.Heard(heartbeat(epochs[0], sequence, hears...), now)
 		}
 	})
-	b.Run("all silences and witnesses", func(b *testing.B) {
+	b.Run("all silences, periods and witnesses", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			for _, epoch := range epochs {
-				judge.SilentSince(epoch)
+				judge.LastHeard(epoch)
+				judge.Period(epoch)
 				judge.WitnessSince(epoch, now)
 			}
 		}
