@@ -39,8 +39,8 @@ type IPAddressPoolSpec struct {
 	// +kubebuilder:validation:MaxItems=100
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=83
-	// +kubebuilder:validation:items:XValidation:rule=`self.matches('::[fF]{4}:[0-9]+[.]') || (self.contains('-') ? self.contains('-') && self.split('-').size() == 2 && isIP(self.split('-')[0].trim()) && isIP(self.split('-')[1].trim()) : self.contains('/') ? isCIDR(self.trim()) : isIP(self.trim()))`,messageExpression=`'"' + self + '" is not a CIDR, a range or an address: write for example 192.168.1.240/28 or 192.168.1.240-192.168.1.250'`
-	// +kubebuilder:validation:items:XValidation:rule=`!self.matches('::[fF]{4}:[0-9]+[.]')`,messageExpression=`'"' + self + '" has an IPv4-mapped IPv6 address: write the IPv4 form, without ::ffff:'`
+	// +kubebuilder:validation:items:XValidation:rule=`self.matches('(^|-) *(0*:){2,6}[fF]{4}:([0-9]+[.][0-9]+[.][0-9]+[.][0-9]+|[0-9a-fA-F]{1,4}:[0-9a-fA-F]{1,4}) *(-|/|$)') || (self.contains('-') ? self.contains('-') && self.split('-').size() == 2 && isIP(self.split('-')[0].trim()) && isIP(self.split('-')[1].trim()) : self.contains('/') ? isCIDR(self.trim()) : isIP(self.trim()))`,messageExpression=`'"' + self + '" is not a CIDR, a range or an address: write for example 192.168.1.240/28 or 192.168.1.240-192.168.1.250'`
+	// +kubebuilder:validation:items:XValidation:rule=`!self.matches('(^|-) *(0*:){2,6}[fF]{4}:([0-9]+[.][0-9]+[.][0-9]+[.][0-9]+|[0-9a-fA-F]{1,4}:[0-9a-fA-F]{1,4}) *(-|/|$)')`,messageExpression=`'"' + self + '" has an IPv4-mapped IPv6 address: write the IPv4 form, without ::ffff:'`
 	// +kubebuilder:validation:items:XValidation:rule=`!(self.contains('-') && self.split('-').size() == 2 && isIP(self.split('-')[0].trim()) && isIP(self.split('-')[1].trim())) || ip(self.split('-')[0].trim()).family() == ip(self.split('-')[1].trim()).family()`,messageExpression=`'"' + self + '" begins in one IP family and ends in the other: write one range for each family'`
 	// +kubebuilder:validation:items:XValidation:rule=`!(self.contains('-') && self.split('-').size() == 2 && isIP(self.split('-')[0].trim()) && isIP(self.split('-')[1].trim()) && ip(self.split('-')[0].trim()).family() == 4 && ip(self.split('-')[1].trim()).family() == 4) || [[self.split('-')[0].trim().split('.'), self.split('-')[1].trim().split('.')].map(o, int(o[0]) * 16777216 + int(o[1]) * 65536 + int(o[2]) * 256 + int(o[3]))].all(n, n[0] <= n[1])`,messageExpression=`'"' + self + '" ends before it begins: write ' + self.split('-')[1].trim() + '-' + self.split('-')[0].trim()`
 	// +kubebuilder:validation:items:XValidation:rule=`!(!self.contains('-') && self.contains('/') && isCIDR(self.trim())) || cidr(self.trim()) == cidr(self.trim()).masked()`,messageExpression=`'"' + self + '" has host bits set: write ' + self.trim().split('/')[0] + ' for that one address, or begin with the first address of the network for all of the /' + self.trim().split('/')[1]`
@@ -94,14 +94,14 @@ type ServiceAllocation struct {
 	// enough. Selectors that match no namespace leave the pool to the namespaces listed by name, or to nobody.
 	//
 	// +optional
-	// +listType=atomic
+	// +listType=set
 	// +kubebuilder:validation:MaxItems=100
 	NamespaceSelectors []metav1.LabelSelector `json:"namespaceSelectors,omitempty"`
 
 	// serviceSelectors select Services by their own labels; one that matches is enough.
 	//
 	// +optional
-	// +listType=atomic
+	// +listType=set
 	// +kubebuilder:validation:MaxItems=100
 	ServiceSelectors []metav1.LabelSelector `json:"serviceSelectors,omitempty"`
 }

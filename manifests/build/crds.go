@@ -50,6 +50,7 @@ items:
     values:
       maxItems: 1000
       items: {maxLength: 63}
+      x-kubernetes-list-type: set
   x-kubernetes-validations:
   - rule: "!(self.operator in ['In', 'NotIn']) || has(self.values) && self.values.size() > 0"
     messageExpression: "'operator ' + self.operator + ' of key \"' + self.key + '\" needs values: add at least one'"
