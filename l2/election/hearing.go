@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package election
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// sight takes in that another host announced a VIP or answered for it (E7).
+func (c *Core) sight(v *View, sighting Sighting, out *Actions) {
+	vip := c.vips[sighting.VIP]
+	if vip == nil || sighting.Node == c.node {
+		return
+	}
+	vip.quietFrom = v.Now
+	if sighting.Node == "" {
+		if vip.answering && v.Now.Sub(vip.strangerAt) >= defendEvery {
+			vip.strangerAt = v.Now
+			out.Conflicts = append(out.Conflicts, sighting)
+			out.Reannounce = append(out.Reannounce, vip.address)
+		}
+		return
+	}
+	if vip.seen == nil {
+		vip.seen = map[string]time.Time{}
+	}
+	vip.seen[sighting.Node] = v.Now
+	vip.rightful = c.newer(v, sighting.Node)
+	lease, standing := v.standing(c.node, vip.address)
+	expected := standing == theirs && lease.Holder == sighting.Node || standing == mine && lease.Successor == sighting.Node
+	if !expected {
+		c.read(v, vip, out)
+	}
+}
+
+// newer says that neither this speaker's session nor the other's is fresh, and that this one's last acknowledged write is the
+// newer: if both have been cut off from the API server, this one knew it last, and stays (E7).
+func (c *Core) newer(v *View, node string) bool {
+	last, heard := v.Liveness.Last(string(v.Sessions[node].Epoch))
+	return heard && !c.renewed(v) && v.Now.Sub(last.AckedAt) >= c.timing.RenewDeadline && v.Ack.After(last.AckedAt)
+}
+
+// read asks the API server who holds a VIP that this speaker answers for, unless it is being asked already.
+func (c *Core) read(v *View, vip *vip, out *Actions) {
+	if vip.answering && vip.reading.IsZero() && v.Now.Sub(vip.readAt) >= readEvery {
+		vip.reading, vip.readAt = v.Now, v.Now
+		out.Reads = append(out.Reads, vip.address)
+	}
+}
+
+// ReadEnded takes in that the API server has, or has not, said who holds a VIP; what it said is in the records.
+func (c *Core) ReadEnded(address netip.Addr, answered bool, now time.Time) {
+	vip := c.vips[address]
+	if vip == nil || vip.reading.IsZero() {
+		return
+	}
+	vip.reading = time.Time{}
+	switch {
+	case answered || vip.rightful:
+		vip.yielded, vip.announcedAt = false, time.Time{} // if it is ours, announce; if not, the records say so
+	case !vip.yielded:
+		vip.yielded, vip.quietFrom = true, now
+	}
+}
+
+// yieldOrReturn is for a speaker that does not know whether a VIP is still its own: after another speaker was heard, or
+// its link was down, it answers again only when the API server confirms it, or nobody else answers (E7).
+func (c *Core) yieldOrReturn(v *View, vip *vip, standing standing, target Target, out *Actions) {
+	if !vip.reading.IsZero() && v.Now.Sub(vip.reading) >= c.timing.ReadWait && vip.answering && !vip.rightful {
+		c.yield(v, vip, "another speaker announces it, and the API server does not say whose it is", out)
+	}
+	if vip.answering && v.LinkDown {
+		c.yield(v, vip, "no interface to announce on", out)
+	}
+	if vip.answering && vip.yielded {
+		c.yield(v, vip, "another speaker announces it, and the API server is away", out)
+	}
+	if vip.yielded && v.LinkDown {
+		vip.quietFrom = v.Now // who cannot hear does not know that it is quiet
+	}
+	switch {
+	case vip.answering && !c.renewed(v):
+		c.probe(v, vip, probeHeld, out)
+	case !vip.yielded || v.LinkDown:
+	case standing == mine && c.renewed(v):
+		if vip.reading.IsZero() && v.Now.Sub(vip.readAt) >= c.timing.ReadWait {
+			vip.reading, vip.readAt = v.Now, v.Now
+			out.Reads = append(out.Reads, vip.address)
+		}
+	case standing == mine || standing == unsure:
+		rank := max(0, slices.Index(target.Candidates, c.node))
+		if c.mayAnswer(v) && v.Now.Sub(vip.quietFrom) >= silentVIP+time.Duration(rank)*rankWait {
+			c.answer(v, vip, "nobody else answers, and the API server is away", out)
+		} else {
+			c.probe(v, vip, probeYielded, out)
+		}
+	case standing == void:
+		vip.yielded = false
+	}
+	if vip.answering && vip.announcedAt.IsZero() {
+		c.announce(v, vip, out)
+	}
+}
+
+func (c *Core) yield(v *View, vip *vip, reason string, out *Actions) {
+	c.stop(vip, reason, out)
+	vip.yielded, vip.quietFrom = true, v.Now
+}

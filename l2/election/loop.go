@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package election
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/membership"
+)
+
+// stuckLoop is how long the decision loop may not have turned before no reply is sent (E5).
+const stuckLoop = 250 * time.Millisecond
+
+// Run elects and announces until the context is done; then it hands its VIPs over, withdraws what is left, releases its
+// session and returns, within LeaveWithin.
+func (s *Speaker) Run(ctx context.Context) error {
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer func() { stop(); s.work.Wait() }()
+
+	sessionContext, endSession := context.WithCancel(background)
+	defer endSession()
+	sessionEnded := make(chan error, 1)
+	go func() {
+		select { // the first write tells the others where this speaker announces
+		case <-s.described:
+		case <-time.After(s.config.Timing.SessionDuration):
+		case <-ctx.Done():
+		}
+		sessionEnded <- s.newSession().run(sessionContext)
+	}()
+	s.work.Go(func() { s.watchLeases(background) })
+
+	s.ticker = time.NewTicker(s.config.Timing.Period)
+	defer s.ticker.Stop()
+	done := ctx.Done()
+	var deadline <-chan time.Time
+	for {
+		beat := false
+		select {
+		case <-s.ticker.C:
+			beat = true
+		case <-s.wake:
+		case <-done:
+			done = nil
+			s.view.Leaving = true
+			s.describe()
+			deadline = time.After(s.config.LeaveWithin)
+			s.log.Info("Speaker stops: handing over what it announces", "node", s.config.Node, "vips", len(s.core.AnsweringFor()))
+		case <-deadline:
+			return s.leave(endSession, sessionEnded)
+		case err := <-sessionEnded:
+			return fmt.Errorf("session of node %s: %w", s.config.Node, err)
+		}
+		s.turn(background, beat)
+		if s.view.Leaving && s.handedOver() {
+			return s.leave(endSession, sessionEnded)
+		}
+	}
+}
+
+// turn is one turn of the decision loop.
+func (s *Speaker) turn(ctx context.Context, beat bool) {
+	s.turned.Store(int64(time.Since(s.born)))
+	s.mailMu.Lock()
+	mail := s.mail
+	s.mail = nil
+	s.mailMu.Unlock()
+	for _, do := range mail {
+		do()
+	}
+
+	now := time.Now()
+	s.derive()
+	s.view.Now = now
+	s.view.Sessions, s.view.Leases = s.records.sessions, s.records.leases
+	s.view.Liveness = s.judge
+	s.view.Synced = s.listed && s.planned
+	s.view.LinkDown = len(s.interfaces) == 0
+	s.view.Sightings, s.sightings = s.sightings, nil
+	s.fresh.Store(s.core.renewed(&s.view))
+	s.act(ctx, s.core.Step(&s.view))
+	s.dropElectors()
+	if beat {
+		s.beat(now)
+	}
+	if beat {
+		s.countMembers(now)
+	}
+	s.summary(now)
+	s.turned.Store(int64(time.Since(s.born)))
+}
+
+// act does what Core decided. Nothing here waits for the API server.
+func (s *Speaker) act(ctx context.Context, actions Actions) {
+	for _, change := range actions.Changes {
+		s.summarise = true
+		if change.Announce {
+			s.config.Announcer.Announce(change.VIP, s.view.Targets[change.VIP].Interfaces)
+			s.log.Info("announce: this node is the elected leader of the VIP", "vip", change.VIP, "node", s.config.Node, "reason", change.Reason, "services", s.plan[change.VIP].Services)
+			s.config.Observer.Announced(s.plan[change.VIP])
+		} else {
+			s.config.Announcer.Withdraw(change.VIP)
+			s.log.Info("withdraw", "vip", change.VIP, "node", s.config.Node, "reason", change.Reason)
+			s.config.Observer.Withdrawn(change.VIP)
+		}
+	}
+	for _, vip := range actions.Reannounce {
+		s.config.Announcer.Reannounce(vip)
+	}
+	for _, vip := range actions.Probes {
+		s.config.Announcer.Probe(vip, s.view.Targets[vip].Interfaces)
+	}
+	if actions.AskGateway && s.gateway.IsValid() {
+		s.config.Announcer.Ask(s.gateway)
+	}
+	for _, node := range actions.AskNodes {
+		for address, of := range s.addresses {
+			if of == node {
+				s.config.Announcer.Ask(address)
+			}
+		}
+	}
+	for _, sighting := range actions.Conflicts {
+		s.log.Info("Another host announces a VIP of this node, which defends it", "vip", sighting.VIP, "node", s.config.Node, "mac", sighting.MAC, "interface", sighting.Interface)
+		s.config.Observer.Conflict(s.plan[sighting.VIP], sighting)
+	}
+	for _, claim := range actions.Claims {
+		s.claim(ctx, claim)
+	}
+	for _, fence := range actions.Fences {
+		s.fence(ctx, fence)
+	}
+	for _, naming := range actions.Namings {
+		s.name(ctx, naming)
+	}
+	for _, lease := range actions.Releases {
+		s.release(ctx, lease)
+	}
+	for _, vip := range actions.Reads {
+		s.read(ctx, vip)
+	}
+}
+
+// dropElectors ends the electors of VIPs that the records say are no longer this speaker's.
+func (s *Speaker) dropElectors() {
+	for vip, cancel := range s.electors {
+		state := s.core.vips[vip]
+		if state != nil && state.claiming {
+			continue
+		}
+		if _, standing := s.view.standing(s.config.Node, vip); standing == theirs || standing == void {
+			cancel()
+			delete(s.electors, vip)
+		}
+	}
+}
+
+// beat multicasts this speaker's heartbeat, from the decision loop itself, so that a stuck loop is silent (E11).
+func (s *Speaker) beat(now time.Time) {
+	key := s.key.Load()
+	if key == nil || s.view.Epoch == "" {
+		return
+	}
+	s.sequence++
+	s.config.Sender.Send(key.Seal(membership.Heartbeat{
+		Node:           s.config.Node,
+		Epoch:          string(s.view.Epoch),
+		Sequence:       s.sequence,
+		GatewayAnswers: !s.view.GatewayAnsweredAt.IsZero() && now.Sub(s.view.GatewayAnsweredAt) < time.Second+gatewaySilence,
+		AckAge:         now.Sub(s.view.Ack),
+		Hears:          s.judge.Hearings(now),
+	}))
+}
+
+// handedOver says that nothing is left that another node could take.
+func (s *Speaker) handedOver() bool {
+	for _, vip := range s.core.AnsweringFor() {
+		if s.core.otherCandidate(s.view.Targets[vip]) {
+			return false
+		}
+	}
+	for _, state := range s.core.vips {
+		if state.claiming {
+			return false
+		}
+	}
+	return true
+}
+
+// leave withdraws what is left, and then ends the session, which frees it by the records.
+func (s *Speaker) leave(endSession context.CancelFunc, sessionEnded <-chan error) error {
+	for _, vip := range s.core.AnsweringFor() {
+		s.config.Announcer.Withdraw(vip)
+		s.log.Info("withdraw", "vip", vip, "node", s.config.Node, "reason", "speaker stops, and no other node took the VIP over")
+		s.config.Observer.Withdrawn(vip)
+	}
+	endSession()
+	err := <-sessionEnded
+	s.log.Info("Speaker stopped", "node", s.config.Node)
+	return err
+}
