@@ -94,14 +94,14 @@ type ServiceAllocation struct {
 	// enough. Selectors that match no namespace leave the pool to the namespaces listed by name, or to nobody.
 	//
 	// +optional
-	// +listType=set
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=100
 	NamespaceSelectors []metav1.LabelSelector `json:"namespaceSelectors,omitempty"`
 
 	// serviceSelectors select Services by their own labels; one that matches is enough.
 	//
 	// +optional
-	// +listType=set
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=100
 	ServiceSelectors []metav1.LabelSelector `json:"serviceSelectors,omitempty"`
 }

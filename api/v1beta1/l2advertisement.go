@@ -43,7 +43,7 @@ type L2AdvertisementSpec struct {
 	// enough.
 	//
 	// +optional
-	// +listType=set
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=100
 	IPAddressPoolSelectors []metav1.LabelSelector `json:"ipAddressPoolSelectors,omitempty"`
 
@@ -51,7 +51,7 @@ type L2AdvertisementSpec struct {
 	// every node may.
 	//
 	// +optional
-	// +listType=set
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=100
 	NodeSelectors []metav1.LabelSelector `json:"nodeSelectors,omitempty"`
 
@@ -67,7 +67,7 @@ type L2AdvertisementSpec struct {
 	// enough. Without any, it is every Service.
 	//
 	// +optional
-	// +listType=set
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=100
 	ServiceSelectors []metav1.LabelSelector `json:"serviceSelectors,omitempty"`
 
