@@ -27,6 +27,8 @@ type Config struct {
 	Duration time.Duration
 	// Progress, when set, is called from one goroutine after each finished request.
 	Progress func(requests, failures int)
+	// Each, when set, is called from that same goroutine with each request as it ends, and with the start of the run.
+	Each func(start time.Time, r Request)
 }
 
 // Request is one attempt. Times are measured from the start of the run.
@@ -81,10 +83,10 @@ func Run(ctx context.Context, cfg Config) ([]Request, time.Time, error) {
 		}
 	}()
 
-	return collect(finished, cfg.Progress), start, nil
+	return collect(finished, start, cfg), start, nil
 }
 
-func collect(finished <-chan Request, progress func(int, int)) []Request {
+func collect(finished <-chan Request, start time.Time, cfg Config) []Request {
 	var all []Request
 	failures := 0
 	for r := range finished {
@@ -92,8 +94,11 @@ func collect(finished <-chan Request, progress func(int, int)) []Request {
 		if !r.Succeeded() {
 			failures++
 		}
-		if progress != nil {
-			progress(len(all), failures)
+		if cfg.Progress != nil {
+			cfg.Progress(len(all), failures)
+		}
+		if cfg.Each != nil {
+			cfg.Each(start, r)
 		}
 	}
 	return all

@@ -26,22 +26,31 @@ func get(ctx context.Context, args []string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, args[0], nil)
-	if err != nil {
-		return err
+	page, err := fetch(ctx, http.DefaultClient, args[0])
+	if err == nil {
+		_, err = io.WriteString(os.Stdout, page)
 	}
-	response, err := http.DefaultClient.Do(request)
+	return err
+}
+
+func fetch(ctx context.Context, client *http.Client, url string) (string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return err
+		return "", err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return "", err
 	}
 	defer response.Body.Close()
-	if _, err := io.Copy(os.Stdout, response.Body); err != nil {
-		return fmt.Errorf("reading %s: %w", args[0], err)
+	page, err := io.ReadAll(response.Body)
+	if err != nil {
+		return "", fmt.Errorf("reading %s: %w", url, err)
 	}
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answered %s", args[0], response.Status)
+		return "", fmt.Errorf("%s answered %s", url, response.Status)
 	}
-	return nil
+	return string(page), nil
 }
 
 // census prints, as JSON, every host that answers ARP for the target.

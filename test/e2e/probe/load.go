@@ -20,7 +20,8 @@ import (
 // progressEvery is how many requests pass between two progress lines.
 const progressEvery = 20
 
-// runLoad prints progress lines to standard error while it runs, and at its end one JSON report to standard output.
+// runLoad prints progress lines to standard error while it runs, and at its end one JSON report to standard output; or, for whoever
+// judges for himself, each request as it ends.
 func runLoad(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("load", flag.ContinueOnError)
 	url := flags.String("url", "", "page to ask for")
@@ -28,6 +29,7 @@ func runLoad(ctx context.Context, args []string) error {
 	timeout := flags.Duration("timeout", 200*time.Millisecond, "limit for each request, from connecting to the last byte")
 	duration := flags.Duration("duration", 0, "end after this long; 0: when interrupted")
 	csv := flags.String("csv", "", "file for one line per request")
+	each := flags.Bool("each", false, "print a line for each request as it ends, in place of progress and report")
 	stdin := flags.Bool("stdin", false, "end also when standard input closes")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -38,20 +40,21 @@ func runLoad(ctx context.Context, args []string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if *stdin {
-		go func() {
-			_, _ = io.Copy(io.Discard, os.Stdin)
-			cancel()
-		}()
+		cancelAtEnd(os.Stdin, cancel)
 	}
-	requests, start, err := load.Run(ctx, load.Config{
+	cfg := load.Config{
 		URL: *url, Rate: *rate, Timeout: *timeout, Duration: *duration,
 		Progress: func(requests, failures int) {
 			if requests%progressEvery == 0 {
 				fmt.Fprintf(os.Stderr, load.ProgressLine, requests, failures)
 			}
 		},
-	})
-	if err != nil {
+	}
+	if *each {
+		cfg.Progress, cfg.Each = nil, func(start time.Time, r load.Request) { fmt.Println(r.Attempt(start).Line()) }
+	}
+	requests, start, err := load.Run(ctx, cfg)
+	if err != nil || *each {
 		return err
 	}
 	if *csv != "" {
@@ -60,6 +63,14 @@ func runLoad(ctx context.Context, args []string) error {
 		}
 	}
 	return json.NewEncoder(os.Stdout).Encode(load.Summarize(*url, start, requests))
+}
+
+// cancelAtEnd ends what was started when whoever started it closes our standard input, or is no more.
+func cancelAtEnd(stdin io.Reader, cancel context.CancelFunc) {
+	go func() {
+		_, _ = io.Copy(io.Discard, stdin)
+		cancel()
+	}()
 }
 
 // writeCSV keeps the raw measurement, so that a doubt about the report can be settled later.
