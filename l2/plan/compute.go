@@ -238,7 +238,7 @@ func (p *planner) covering(pool string, services []*corev1.Service) (sets [][]in
 		for i := range p.ads {
 			switch {
 			case p.ads[i].broken:
-				broken = true
+				broken = broken || p.ads[i].mightCover(pool)
 			case p.ads[i].covers(pool, service.Labels):
 				ads = append(ads, int32(i))
 			}

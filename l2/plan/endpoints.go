@@ -11,7 +11,8 @@ import (
 )
 
 // endpoints are those of one Service and one family, as kube-proxy sees them: the ready ones, and, only when there is no
-// ready one, those that terminate but still serve.
+// ready one, those that terminate but still serve. With externalTrafficPolicy Local kube-proxy asks that of each node alone; here
+// it is asked of all: a node whose last endpoints terminate still serves, and hands over to one that has a ready endpoint.
 type endpoints struct {
 	ready, terminating       bool
 	readyOn, terminatingOnly []int32 // nodes, by index; sorted once complete

@@ -62,7 +62,7 @@ var messages = map[Reason]string{
 	OutOfService:        "the node is tainted node.kubernetes.io/out-of-service",
 	NotSelected:         "the nodeSelectors of the L2Advertisements do not select the node",
 	NoLocalEndpoint:     "externalTrafficPolicy is Local, and the node has no ready endpoint of the Service",
-	NoSuchInterface:     "the node has none of the interfaces that the L2Advertisement names: check their spelling",
+	NoSuchInterface:     "the node has none of the interfaces that the L2Advertisements name: check their spelling, and that they are up",
 	InterfaceDown:       "the interfaces to announce on are down",
 	Cordoned:            "the node is cordoned, and another may announce it",
 }
