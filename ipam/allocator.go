@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/google/btree"
 )
 
 // Allocator knows all pools, and which Service holds which address. It is not safe for concurrent use.
@@ -25,8 +27,8 @@ type Allocator struct {
 	waiting     map[*service]struct{} // those that do not hold all they ask for
 	holders     map[netip.Addr][]*service
 	quarantined map[netip.Addr]Quarantined
-	conflicts   map[netip.Addr]string              // who else answers
-	shared      map[string]map[netip.Addr]struct{} // by sharing key
+	conflicts   map[netip.Addr]string                // who else answers
+	shared      map[string]*btree.BTreeG[netip.Addr] // by sharing key
 	memory      memory
 }
 
@@ -70,7 +72,7 @@ func NewAllocator() *Allocator {
 		holders:     map[netip.Addr][]*service{},
 		quarantined: map[netip.Addr]Quarantined{},
 		conflicts:   map[netip.Addr]string{},
-		shared:      map[string]map[netip.Addr]struct{}{},
+		shared:      map[string]*btree.BTreeG[netip.Addr]{},
 		memory:      newMemory(),
 	}
 }

@@ -184,14 +184,24 @@ func (a *Allocator) awaited(r *Request, missing []Family, candidates []*placedPo
 
 // pick finds an address in one pool: one that Services with the same sharing key hold already, else the lowest free.
 func (a *Allocator) pick(s *service, pool *placedPool, family Family) (netip.Addr, bool) {
-	if key := s.request.Sharing.Key; key != "" {
-		for _, addr := range slices.SortedFunc(maps.Keys(a.shared[key]), netip.Addr.Compare) {
-			if FamilyOf(addr) == family && a.poolOf(addr) == pool && !pool.avoids(addr) && !a.inConflict(addr) && a.clashJoining(s, addr) == nil {
-				return addr, true
-			}
-		}
+	if addr, ok := a.shareable(s, pool, family); ok {
+		return addr, true
 	}
 	return pool.free[family].lowest()
+}
+
+// shareable finds the lowest address of a pool that the Service's sharing key lets it join.
+func (a *Allocator) shareable(s *service, pool *placedPool, family Family) (found netip.Addr, ok bool) {
+	addrs := a.shared[s.request.Sharing.Key]
+	if addrs == nil {
+		return netip.Addr{}, false
+	}
+	addrs.Ascend(func(addr netip.Addr) bool {
+		ok = FamilyOf(addr) == family && a.poolOf(addr) == pool && !pool.avoids(addr) && !a.inConflict(addr) && a.clashJoining(s, addr) == nil
+		found = addr
+		return !ok
+	})
+	return found, ok
 }
 
 // exhausted says why a family is missing.

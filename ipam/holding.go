@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/google/btree"
 )
 
 // clash says why a Service cannot hold an address beside those who do.
@@ -98,21 +100,19 @@ func (a *Allocator) indexKey(s *service, addr netip.Addr) {
 		return
 	}
 	if a.shared[key] == nil {
-		a.shared[key] = map[netip.Addr]struct{}{}
+		a.shared[key] = btree.NewG(16, netip.Addr.Less)
 	}
-	a.shared[key][addr] = struct{}{}
+	a.shared[key].ReplaceOrInsert(addr)
 }
 
 // dropKey takes an address out of the index of a Service's key when no other holder has that key.
 func (a *Allocator) dropKey(s *service, addr netip.Addr) {
 	key := s.terms.Key
-	for _, holder := range a.holders[addr] {
-		if holder != s && holder.terms.Key == key {
-			return
-		}
+	if a.shared[key] == nil || slices.ContainsFunc(a.holders[addr], func(other *service) bool { return other != s && other.terms.Key == key }) {
+		return
 	}
-	delete(a.shared[key], addr)
-	if len(a.shared[key]) == 0 {
+	a.shared[key].Delete(addr)
+	if a.shared[key].Len() == 0 {
 		delete(a.shared, key)
 	}
 }

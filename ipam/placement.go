@@ -5,6 +5,8 @@ package ipam
 import (
 	"net/netip"
 	"slices"
+
+	"github.com/google/btree"
 )
 
 // Overlap says that a pool does not use a range because an older pool has it.
@@ -29,20 +31,43 @@ type indexed struct {
 	pool *placedPool
 }
 
+// rangeTree holds disjoint ranges and whose they are, sorted.
+type rangeTree struct{ *btree.BTreeG[indexed] }
+
+func newRangeTree() rangeTree {
+	return rangeTree{btree.NewG(16, func(a, b indexed) bool { return compareRanges(a.Range, b.Range) < 0 })}
+}
+
+// overlapping lists the ranges that have an address in common with r, the lowest first.
+func (t rangeTree) overlapping(r Range) []indexed {
+	var found []indexed
+	t.DescendLessOrEqual(indexed{Range: Range{First: r.Last}}, func(other indexed) bool {
+		if !other.Overlaps(r) {
+			return false
+		}
+		found = append(found, other)
+		return true
+	})
+	slices.Reverse(found)
+	return found
+}
+
 // place takes the ranges that older pools already have out of a pool.
-func place(pool Pool, older []*placedPool) (*placedPool, []Overlap) {
+func place(pool Pool, older rangeTree) (*placedPool, []Overlap) {
 	var overlaps []Overlap
-	left := union(pool.Ranges)
-	for _, other := range older {
-		for _, mine := range left {
-			for _, theirs := range other.ranges {
-				if mine.Overlaps(theirs) {
-					common := Range{maxAddr(mine.First, theirs.First), minAddr(mine.Last, theirs.Last)}
-					overlaps = append(overlaps, Overlap{Pool: pool.Name, With: other.Name, Range: common})
-				}
+	var left []Range
+	for _, mine := range union(pool.Ranges) {
+		rest := []Range{mine}
+		for _, theirs := range older.overlapping(mine) {
+			common := Range{maxAddr(mine.First, theirs.First), minAddr(mine.Last, theirs.Last)}
+			overlaps = append(overlaps, Overlap{Pool: pool.Name, With: theirs.pool.Name, Range: common})
+			last := rest[len(rest)-1]
+			rest = append(rest[:len(rest)-1], last.subtract(theirs.Range)...)
+			if len(rest) == 0 {
+				break
 			}
 		}
-		left = subtractAll(left, other.ranges)
+		left = append(left, rest...)
 	}
 	placed := &placedPool{
 		Pool:     pool,
@@ -79,17 +104,21 @@ func (a *Allocator) SetPools(pools []Pool) []Overlap {
 	a.pools, a.index, a.unreadable = nil, nil, false
 	clear(a.byName)
 	var overlaps []Overlap
+	tree := newRangeTree()
 	for _, pool := range pools {
-		placed, found := place(pool, a.pools)
+		placed, found := place(pool, tree)
 		overlaps = append(overlaps, found...)
 		a.pools = append(a.pools, placed)
 		a.byName[pool.Name] = placed
 		a.unreadable = a.unreadable || pool.Unreadable
 		for _, r := range placed.ranges {
-			a.index = append(a.index, indexed{r, placed})
+			tree.ReplaceOrInsert(indexed{r, placed})
 		}
 	}
-	slices.SortFunc(a.index, func(x, y indexed) int { return compareRanges(x.Range, y.Range) })
+	tree.Ascend(func(item indexed) bool {
+		a.index = append(a.index, item)
+		return true
+	})
 	a.choice = slices.Clone(a.pools)
 	slices.SortFunc(a.choice, func(x, y *placedPool) int { return compareChoice(&x.Pool, &y.Pool) })
 	a.configured = a.configured || len(pools) > 0
@@ -102,8 +131,8 @@ func (a *Allocator) carryOver(former []*placedPool) {
 	for addr := range a.holders {
 		if pool := a.poolOf(addr); pool != nil {
 			pool.inUse[FamilyOf(addr)]++
+			pool.free[FamilyOf(addr)].take(addr)
 		}
-		a.refresh(addr)
 	}
 	for addr := range a.quarantined {
 		a.refresh(addr)

@@ -5,12 +5,10 @@ package ipam
 import (
 	"cmp"
 	"encoding/binary"
-	"fmt"
 	"math"
 	"math/bits"
 	"net/netip"
 	"slices"
-	"strings"
 )
 
 // Family is an IP family.
@@ -42,128 +40,6 @@ type Range struct {
 	First, Last netip.Addr
 }
 
-// ParseRange reads an entry of a pool: a CIDR ("10.0.0.0/28"), a range ("10.0.0.1-10.0.0.9", spaces allowed) or one
-// address ("10.0.0.1"). It refuses what could never be a VIP, and says what to write instead.
-func ParseRange(entry string) (Range, error) {
-	text := strings.TrimSpace(entry)
-	r, err := parseEntry(text)
-	if err != nil {
-		return Range{}, fmt.Errorf("%q %w", text, err)
-	}
-	for _, special := range specialRanges {
-		if r.Overlaps(special.Range) {
-			return Range{}, fmt.Errorf("%q contains %s addresses (%s), which cannot be VIPs: leave them out", text, special.kind, special.Range)
-		}
-	}
-	return r, nil
-}
-
-// ParseRanges reads all entries of a pool. The ranges are those that can be read; there is an error for each other one,
-// and one for a pool without entries. Errors name the pool.
-func ParseRanges(pool string, entries []string) ([]Range, []error) {
-	if len(entries) == 0 {
-		return nil, []error{fmt.Errorf("pool %s has no addresses: add a range, for example 192.168.1.240-192.168.1.250", pool)}
-	}
-	var ranges []Range
-	var errs []error
-	for _, entry := range entries {
-		r, err := ParseRange(entry)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("pool %s: %w", pool, err))
-			continue
-		}
-		ranges = append(ranges, r)
-	}
-	return ranges, errs
-}
-
-func parseEntry(text string) (Range, error) {
-	switch {
-	case strings.Contains(text, "-"):
-		from, to, _ := strings.Cut(text, "-")
-		return parseBounds(strings.TrimSpace(from), strings.TrimSpace(to))
-	case strings.Contains(text, "/"):
-		return parseCIDR(text)
-	default:
-		addr, err := parseAddr(text)
-		return Range{First: addr, Last: addr}, err
-	}
-}
-
-func parseBounds(from, to string) (Range, error) {
-	first, err := parseAddr(from)
-	if err != nil {
-		return Range{}, fmt.Errorf("starts with %q, which %w", from, err)
-	}
-	last, err := parseAddr(to)
-	if err != nil {
-		return Range{}, fmt.Errorf("ends with %q, which %w", to, err)
-	}
-	if FamilyOf(first) != FamilyOf(last) {
-		return Range{}, fmt.Errorf("runs from %s to %s: write one range for each family", FamilyOf(first), FamilyOf(last))
-	}
-	if last.Less(first) {
-		return Range{}, fmt.Errorf("ends before it starts: write %s-%s", last, first)
-	}
-	return Range{First: first, Last: last}, nil
-}
-
-func parseCIDR(text string) (Range, error) {
-	prefix, err := netip.ParsePrefix(text)
-	if err != nil {
-		return Range{}, fmt.Errorf("is not a CIDR: write for example 192.168.1.240/28 or 192.168.1.240-192.168.1.250")
-	}
-	if prefix.Addr().Is4In6() {
-		return Range{}, fmt.Errorf("is an IPv4-mapped IPv6 address: write the IPv4 form, %s", prefix.Addr().Unmap())
-	}
-	whole := prefixRange(prefix)
-	if prefix.Masked() != prefix {
-		return Range{}, fmt.Errorf("has host bits set and would hand out %s: write %s for that, or %s/%d for the one address",
-			whole, prefix.Masked(), prefix.Addr(), prefix.Addr().BitLen())
-	}
-	return whole, nil
-}
-
-func parseAddr(text string) (netip.Addr, error) {
-	addr, err := netip.ParseAddr(text)
-	switch {
-	case err != nil:
-		return netip.Addr{}, fmt.Errorf("is not an IP address")
-	case addr.Zone() != "":
-		return netip.Addr{}, fmt.Errorf("has a zone: write %s", addr.WithZone(""))
-	case addr.Is4In6():
-		return netip.Addr{}, fmt.Errorf("is an IPv4-mapped IPv6 address: write %s", addr.Unmap())
-	}
-	return addr, nil
-}
-
-func prefixRange(prefix netip.Prefix) Range {
-	prefix = prefix.Masked()
-	bytes := prefix.Addr().AsSlice()
-	for bit := prefix.Bits(); bit < prefix.Addr().BitLen(); bit++ {
-		bytes[bit/8] |= 0x80 >> (bit % 8)
-	}
-	last, _ := netip.AddrFromSlice(bytes)
-	return Range{First: prefix.Addr(), Last: last}
-}
-
-// specialRanges are the addresses that no pool may contain, and what they are called.
-var specialRanges = []struct {
-	Range
-	kind string
-}{
-	{prefixRange(netip.MustParsePrefix("0.0.0.0/8")), "unspecified"},
-	{prefixRange(netip.MustParsePrefix("127.0.0.0/8")), "loopback"},
-	{prefixRange(netip.MustParsePrefix("169.254.0.0/16")), "link-local"},
-	{prefixRange(netip.MustParsePrefix("224.0.0.0/4")), "multicast"},
-	{prefixRange(netip.MustParsePrefix("255.255.255.255/32")), "broadcast"},
-	{prefixRange(netip.MustParsePrefix("::/128")), "unspecified"},
-	{prefixRange(netip.MustParsePrefix("::1/128")), "loopback"},
-	{prefixRange(netip.MustParsePrefix("::ffff:0:0/96")), "IPv4-mapped"},
-	{prefixRange(netip.MustParsePrefix("fe80::/10")), "link-local"},
-	{prefixRange(netip.MustParsePrefix("ff00::/8")), "multicast"},
-}
-
 func (r Range) String() string {
 	if r.First == r.Last {
 		return r.First.String()
@@ -184,6 +60,16 @@ func (r Range) Overlaps(other Range) bool {
 	return r.First.BitLen() == other.First.BitLen() && !r.Last.Less(other.First) && !other.Last.Less(r.First)
 }
 
+func prefixRange(prefix netip.Prefix) Range {
+	prefix = prefix.Masked()
+	bytes := prefix.Addr().AsSlice()
+	for bit := prefix.Bits(); bit < prefix.Addr().BitLen(); bit++ {
+		bytes[bit/8] |= 0x80 >> (bit % 8)
+	}
+	last, _ := netip.AddrFromSlice(bytes)
+	return Range{First: prefix.Addr(), Last: last}
+}
+
 // subtract returns what is left of r without other, at most two pieces.
 func (r Range) subtract(other Range) []Range {
 	if !r.Overlaps(other) {
@@ -197,18 +83,6 @@ func (r Range) subtract(other Range) []Range {
 		left = append(left, Range{other.Last.Next(), r.Last})
 	}
 	return left
-}
-
-// subtractAll returns what is left of ranges without others.
-func subtractAll(ranges, others []Range) []Range {
-	for _, other := range others {
-		var left []Range
-		for _, r := range ranges {
-			left = append(left, r.subtract(other)...)
-		}
-		ranges = left
-	}
-	return ranges
 }
 
 // union sorts ranges and joins those that overlap.
