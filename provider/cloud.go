@@ -21,6 +21,7 @@ import (
 	cloudprovider "k8s.io/cloud-provider"
 	"k8s.io/klog/v2"
 
+	"github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1"
 	"github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1/client"
 	"github.com/cloud-provider-l2/cloud-provider-l2/ipam"
 )
@@ -40,6 +41,8 @@ type Options struct {
 	LoadBalancerClass string
 	// HideClassless leaves Services without a class to somebody else.
 	HideClassless bool
+	// SeparateNamespaces refuses to let Services of different namespaces share an address.
+	SeparateNamespaces bool
 }
 
 // Cloud is the provider. Configure it before the cloud-controller-manager initializes it. Its exported methods are
@@ -60,11 +63,12 @@ type Cloud struct {
 	poolsChanged  signal // pools must be read again
 	addressFreed  signal // somebody may get what they wait for
 	statusChanged signal // a pool's counters or conditions may differ from its status
-	leasesChanged signal // a Lease may be without use
+	leasesChanged signal // a Lease may be without use, or an address withdrawn
 
 	mu        sync.Mutex
 	allocator *ipam.Allocator
 	pools     poolSet
+	specs     map[types.UID]v1beta1.IPAddressPoolSpec // of the pools that the allocator has
 }
 
 type clients struct {
@@ -132,6 +136,7 @@ func (c *Cloud) start(ctx context.Context, factory informers.SharedInformerFacto
 		pools:      pools,
 		leases:     newLeaseInformer(c.clients.kube, c.options.Namespace),
 	}
+	c.allocator.SetOptions(ipam.Options{SeparateNamespaces: c.options.SeparateNamespaces, Withdrawing: c.withdrawing})
 	slim(c.services.ServiceInformer.Informer(), c.caches.nodes.Informer(), c.caches.namespaces.Informer())
 	c.watchPools()
 	c.watchNamespaces()
@@ -168,10 +173,7 @@ func (c *Cloud) run(ctx context.Context) {
 		failures := map[string]string{}
 		c.statusChanged.each(ctx, poolStatusPeriod, func() { c.writePoolStatus(ctx, failures) })
 	})
-	loops.Go(func() { c.leasesChanged.each(ctx, leaseSweepPeriod, func() { c.sweepLeases(ctx) }) })
-	loops.Go(func() {
-		wait.UntilWithContext(ctx, func(context.Context) { c.leasesChanged.set() }, leaseSweepInterval)
-	})
+	loops.Go(func() { c.sweepUntilDone(ctx) })
 	loops.Go(func() { c.keepMemberlistSecret(ctx) })
 	loops.Wait()
 }
@@ -190,6 +192,17 @@ func (c *Cloud) knows(uid types.UID) bool {
 	return c.allocator.Knows(string(uid))
 }
 
+// judgeAfterRest has a Service judged by its labels once they have rested, if it holds anything that it could lose.
+func (c *Cloud) judgeAfterRest(uid types.UID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.allocator.Held(string(uid))) == 0 {
+		return false
+	}
+	c.poolsChanged.set()
+	return true
+}
+
 func (c *Cloud) recorded(svc *v1.Service) *v1.LoadBalancerStatus {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -199,16 +212,25 @@ func (c *Cloud) recorded(svc *v1.Service) *v1.LoadBalancerStatus {
 	return statusOf(c.allocator.Held(string(svc.UID)))
 }
 
-// poolsRest is how long pools rest before they are applied: what one `kubectl apply` writes, labels and pools, belongs
-// together.
+// poolsRest is how long pools, and the labels of Services that hold addresses, rest before anything is taken away by
+// them: what one `kubectl apply` writes, labels and pools, belongs together, in whatever order it is written.
 const poolsRest = 200 * time.Millisecond
 
-// applyPools judges all Services by the pools as they are now.
+// applyPools judges all Services by the pools as they are now. What is there for those who wait need not rest: pools that
+// only grew take nothing from anybody.
 func (c *Cloud) applyPools(ctx context.Context) {
-	if pause(ctx, poolsRest) {
-		c.readPools(klog.FromContext(ctx))
-		c.settle(true)
+	logger := klog.FromContext(ctx)
+	if c.comparePools() == poolsGrew {
+		c.readPools(logger)
+		c.settle(false)
 	}
+	if !pause(ctx, poolsRest) {
+		return
+	}
+	if c.comparePools() != poolsSame {
+		c.readPools(logger)
+	}
+	c.settle(true)
 }
 
 // settle serves those who wait, oldest first, with all it judges every Service by what it asks for now, and lets the
@@ -231,7 +253,6 @@ func (c *Cloud) settle(all bool) {
 	}
 	if len(changed) > 0 {
 		c.statusChanged.set()
-		c.leasesChanged.set()
 	}
 }
 

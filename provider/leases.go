@@ -4,6 +4,8 @@ package provider
 
 import (
 	"context"
+	"maps"
+	"net/netip"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -20,6 +22,8 @@ import (
 const (
 	leaseSweepPeriod   = 100 * time.Millisecond // between two sweeps, at least
 	leaseSweepInterval = 10 * time.Second       // between two sweeps, at most
+	leaseRetry         = time.Second            // after the API server gave no answer
+	leaseTimeout       = 5 * time.Second        // of a request about a Lease: the sweep must go on
 	// sessionForgotten is how long a session of a deleted node must not have been renewed before its Lease goes.
 	sessionForgotten = 30 * time.Second
 )
@@ -38,7 +42,7 @@ func (c *Cloud) watchLeases() {
 		AddFunc: func(any) { c.leasesChanged.set() },
 		UpdateFunc: func(old, current any) {
 			// Renewals change nothing that matters here, and are most of what is seen.
-			if holder(old.(*coordinationv1.Lease)) != holder(current.(*coordinationv1.Lease)) {
+			if claimOf(old.(*coordinationv1.Lease)) != claimOf(current.(*coordinationv1.Lease)) {
 				c.leasesChanged.set()
 			}
 		},
@@ -49,37 +53,88 @@ func (c *Cloud) watchLeases() {
 	})
 }
 
-// sweepLeases deletes the Leases of VIPs that no Service has and nobody announces any more, and those of speakers
-// whose node is gone.
-func (c *Cloud) sweepLeases(ctx context.Context) {
-	if !c.ready() {
-		return
-	}
-	for _, obj := range c.caches.leases.GetStore().List() {
-		lease := obj.(*coordinationv1.Lease)
-		if reason := c.uselessLease(lease); reason != "" {
-			c.deleteLease(ctx, lease, reason)
+// sweepUntilDone sweeps when Leases or allocations changed, and when time alone may change the verdict.
+func (c *Cloud) sweepUntilDone(ctx context.Context) {
+	s := &sweep{Cloud: c, conflicts: map[netip.Addr]*conflict{}, overdue: map[netip.Addr]claim{}}
+	for {
+		next := s.run(ctx)
+		if !pause(ctx, leaseSweepPeriod) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.leasesChanged:
+		case <-time.After(next):
 		}
 	}
 }
 
-// uselessLease says why a Lease may be deleted, "" if it may not.
-func (c *Cloud) uselessLease(lease *coordinationv1.Lease) string {
-	if vip, ok := names.ParseVIPLease(lease.Name); ok {
-		c.mu.Lock()
-		inUse := c.allocator.InUse(vip)
-		c.mu.Unlock()
-		if !inUse && !c.holderLives(lease) {
-			return "no Service has the VIP and nobody announces it"
+// sweep looks at all Leases: it ends quarantines (quarantine.go), takes in conflicts (conflicts.go), and deletes the
+// Leases of VIPs that no Service has and nobody announces any more, and those of speakers whose node is gone. It belongs
+// to one goroutine.
+type sweep struct {
+	*Cloud
+	conflicts map[netip.Addr]*conflict
+	overdue   map[netip.Addr]claim // whose quarantine ended without a withdrawal
+}
+
+// run sweeps once, and says when the next sweep is due though nothing happens.
+func (s *sweep) run(ctx context.Context) time.Duration {
+	next := min(leaseSweepInterval, s.judgeConflicts(ctx))
+	maps.DeleteFunc(s.overdue, func(vip netip.Addr, _ claim) bool { _, ok := s.vipLease(vip); return !ok })
+	for _, obj := range s.caches.leases.GetStore().List() {
+		lease := obj.(*coordinationv1.Lease)
+		if vip, ok := names.ParseVIPLease(lease.Name); ok {
+			s.sweepVIP(ctx, vip, lease)
+		} else if node, ok := names.ParseSessionLease(lease.Name); ok {
+			s.sweepSession(ctx, node, lease)
 		}
-		return ""
 	}
-	if node, ok := names.ParseSessionLease(lease.Name); ok {
-		if _, err := c.caches.nodes.Lister().Get(node); apierrors.IsNotFound(err) && c.sessionEnded(lease) {
-			return "the node is gone"
-		}
+	return min(next, s.endQuarantines(ctx))
+}
+
+func (s *sweep) sweepVIP(ctx context.Context, vip netip.Addr, lease *coordinationv1.Lease) {
+	switch {
+	case s.inUse(vip):
+		delete(s.overdue, vip)
+	case s.holderLives(lease):
+		s.awaitWithdrawal(vip, lease)
+	case s.keptForConflict(vip):
+	case s.deleteLease(ctx, lease, "no Service has the VIP and nobody announces it"):
+		delete(s.overdue, vip)
+		s.endQuarantine(vip)
 	}
-	return ""
+}
+
+// sweepSession judges a session whose node is gone. Its renewals carry another host's clock; half a minute is more than
+// clocks in a cluster differ, and nothing depends on it but tidiness.
+func (s *sweep) sweepSession(ctx context.Context, node string, lease *coordinationv1.Lease) {
+	if _, err := s.caches.nodes.Lister().Get(node); !apierrors.IsNotFound(err) {
+		return
+	}
+	if holder(lease) == "" || lease.Spec.RenewTime == nil || s.now().Sub(lease.Spec.RenewTime.Time) > sessionForgotten {
+		s.deleteLease(ctx, lease, "the node is gone")
+	}
+}
+
+func (c *Cloud) inUse(vip netip.Addr) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.allocator.InUse(vip)
+}
+
+// vipLease is the Lease of a VIP as the cache has it.
+func (c *Cloud) vipLease(vip netip.Addr) (*coordinationv1.Lease, bool) {
+	return c.cachedLease(names.VIPLease(vip))
+}
+
+func (c *Cloud) cachedLease(name string) (*coordinationv1.Lease, bool) {
+	obj, ok, err := c.caches.leases.GetStore().GetByKey(c.options.Namespace + "/" + name)
+	if err != nil || !ok {
+		return nil, false
+	}
+	return obj.(*coordinationv1.Lease), true
 }
 
 // holderLives tells whether the session under which a VIP Lease was taken is still the holder's.
@@ -87,18 +142,14 @@ func (c *Cloud) holderLives(lease *coordinationv1.Lease) bool {
 	if holder(lease) == "" {
 		return false
 	}
-	obj, ok, err := c.caches.leases.GetStore().GetByKey(lease.Namespace + "/" + names.SessionLease(holder(lease)))
-	return err == nil && ok && holder(obj.(*coordinationv1.Lease)) != "" &&
-		holder(obj.(*coordinationv1.Lease)) == lease.Annotations[names.AnnotationEpoch]
+	session, ok := c.cachedLease(names.SessionLease(holder(lease)))
+	return ok && holder(session) != "" && holder(session) == lease.Annotations[names.AnnotationEpoch]
 }
 
-// sessionEnded judges a session whose node is gone. Its renewals carry another host's clock; half a minute is more
-// than clocks in a cluster differ, and nothing depends on it but tidiness.
-func (c *Cloud) sessionEnded(lease *coordinationv1.Lease) bool {
-	return holder(lease) == "" || lease.Spec.RenewTime == nil || c.now().Sub(lease.Spec.RenewTime.Time) > sessionForgotten
-}
-
-func (c *Cloud) deleteLease(ctx context.Context, lease *coordinationv1.Lease, reason string) {
+// deleteLease deletes a Lease as it was seen, and tells whether it is gone: a Lease that changed since is another matter.
+func (c *Cloud) deleteLease(ctx context.Context, lease *coordinationv1.Lease, reason string) (gone bool) {
+	ctx, cancel := context.WithTimeout(ctx, leaseTimeout)
+	defer cancel()
 	logger := klog.FromContext(ctx)
 	err := c.clients.kube.CoordinationV1().Leases(lease.Namespace).Delete(ctx, lease.Name, metav1.DeleteOptions{
 		Preconditions: &metav1.Preconditions{UID: &lease.UID, ResourceVersion: &lease.ResourceVersion},
@@ -109,6 +160,7 @@ func (c *Cloud) deleteLease(ctx context.Context, lease *coordinationv1.Lease, re
 	case !apierrors.IsNotFound(err) && !apierrors.IsConflict(err):
 		logger.Error(err, "Cannot delete a Lease", "lease", klog.KObj(lease), "reason", reason)
 	}
+	return err == nil || apierrors.IsNotFound(err)
 }
 
 func holder(lease *coordinationv1.Lease) string {
@@ -116,4 +168,12 @@ func holder(lease *coordinationv1.Lease) string {
 		return ""
 	}
 	return *lease.Spec.HolderIdentity
+}
+
+// claim is what matters here of a Lease: who holds it, under which epoch, and whether somebody else was found to use the
+// VIP.
+type claim struct{ holder, epoch, conflict string }
+
+func claimOf(lease *coordinationv1.Lease) claim {
+	return claim{holder(lease), lease.Annotations[names.AnnotationEpoch], lease.Annotations[names.AnnotationConflict]}
 }

@@ -61,7 +61,6 @@ func (c *Cloud) allocate(svc *v1.Service) (ipam.Result, error) {
 		c.statusChanged.set()
 		if len(before) > 0 {
 			c.addressFreed.set()
-			c.leasesChanged.set()
 		}
 	}
 	return result, err
@@ -100,7 +99,7 @@ func (c *Cloud) UpdateLoadBalancer(context.Context, string, *v1.Service, []*v1.N
 	return cloudprovider.ImplementedElsewhere
 }
 
-// EnsureLoadBalancerDeleted takes the Service's addresses back.
+// EnsureLoadBalancerDeleted takes the Service's addresses back, and does not wait until they are withdrawn (quarantine.go).
 func (c *Cloud) EnsureLoadBalancerDeleted(_ context.Context, _ string, svc *v1.Service) error {
 	c.release(svc)
 	return nil
@@ -118,7 +117,6 @@ func (c *Cloud) release(svc *v1.Service) {
 	if len(held) > 0 {
 		c.addressFreed.set()
 		c.statusChanged.set()
-		c.leasesChanged.set()
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
@@ -51,12 +52,63 @@ func (c *Cloud) watchPools() {
 	})
 }
 
-// readPools gives the allocator the pools as they are in the cache, oldest first.
-func (c *Cloud) readPools(logger klog.Logger) {
+// cachedPool is a pool as the cache has it.
+func (c *Cloud) cachedPool(name string) (*v1beta1.IPAddressPool, bool) {
+	obj, ok, err := c.caches.pools.GetStore().GetByKey(c.options.Namespace + "/" + name)
+	if err != nil || !ok {
+		return nil, false
+	}
+	return obj.(*v1beta1.IPAddressPool), true
+}
+
+func (c *Cloud) cachedPools() []*v1beta1.IPAddressPool {
 	var specs []*v1beta1.IPAddressPool
 	for _, obj := range c.caches.pools.GetStore().List() {
 		specs = append(specs, obj.(*v1beta1.IPAddressPool))
 	}
+	return specs
+}
+
+func specsOf(pools []*v1beta1.IPAddressPool) map[types.UID]v1beta1.IPAddressPoolSpec {
+	specs := make(map[types.UID]v1beta1.IPAddressPoolSpec, len(pools))
+	for _, pool := range pools {
+		specs[pool.UID] = pool.Spec
+	}
+	return specs
+}
+
+// poolsChange says what pools became since the allocator was given them.
+type poolsChange int
+
+const (
+	poolsSame  poolsChange = iota
+	poolsGrew              // all are there still, with the same rules and all their entries
+	poolsOther             // somebody may lose something by it
+)
+
+func (c *Cloud) comparePools() poolsChange {
+	current := specsOf(c.cachedPools())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if apiequality.Semantic.DeepEqual(current, c.specs) {
+		return poolsSame
+	}
+	for uid, former := range c.specs {
+		spec, ok := current[uid]
+		for _, entry := range former.Addresses {
+			ok = ok && slices.Contains(spec.Addresses, entry)
+		}
+		spec.Addresses = former.Addresses
+		if !ok || !apiequality.Semantic.DeepEqual(former, spec) {
+			return poolsOther
+		}
+	}
+	return poolsGrew
+}
+
+// readPools gives the allocator the pools as they are in the cache, oldest first.
+func (c *Cloud) readPools(logger klog.Logger) {
+	specs := c.cachedPools()
 	slices.SortFunc(specs, func(a, b *v1beta1.IPAddressPool) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
 	})
@@ -74,7 +126,7 @@ func (c *Cloud) readPools(logger klog.Logger) {
 	for _, overlap := range overlaps {
 		problems.add(overlap)
 	}
-	c.pools = problems
+	c.pools, c.specs = problems, specsOf(specs)
 	c.mu.Unlock()
 	logger.V(1).Info("pools read", "pools", len(pools), "problems", len(problems))
 	c.statusChanged.set()

@@ -33,10 +33,12 @@ func (c *Cloud) seed(ctx context.Context) error {
 		svc := &claims[i]
 		c.allocator.Restore(requestOf(svc, c.namespaceLabels(svc.Namespace)), recordedOn(svc))
 	}
+	c.rebuildQuarantine()
 	c.mu.Unlock()
 	klog.FromContext(ctx).Info("Addresses in use read from the Services", "services", len(claims))
 	c.seeded.Store(true)
 	c.statusChanged.set()
+	c.leasesChanged.set()
 	return nil
 }
 

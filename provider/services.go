@@ -47,6 +47,8 @@ type serviceOwner interface {
 	knows(uid types.UID) bool
 	// recorded is the status that the Service should have; nil when there is nothing to compare with.
 	recorded(svc *v1.Service) *v1.LoadBalancerStatus
+	// judgeAfterRest takes it upon itself to judge a Service by its new labels, unless it has nothing to lose.
+	judgeAfterRest(uid types.UID) bool
 	release(svc *v1.Service)
 }
 
@@ -229,8 +231,10 @@ func (s *services) missed(former, current *v1.Service) bool {
 	if !s.ours(current) {
 		return false
 	}
-	if !maps.Equal(former.Labels, current.Labels) ||
-		!maps.Equal(former.Spec.Selector, current.Spec.Selector) ||
+	if !maps.Equal(former.Labels, current.Labels) && !s.owner.judgeAfterRest(current.UID) {
+		return true
+	}
+	if !maps.Equal(former.Spec.Selector, current.Spec.Selector) ||
 		!apiequality.Semantic.DeepEqual(former.Spec.IPFamilyPolicy, current.Spec.IPFamilyPolicy) {
 		return true
 	}

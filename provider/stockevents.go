@@ -25,6 +25,7 @@ const (
 	reasonCleared   = "ClearAssignment"
 	reasonOverlap   = "Overlap"
 	reasonInvalid   = "Invalid"
+	reasonOverdue   = "WithdrawalOverdue"
 
 	eventComponent = "metallb-controller"
 )

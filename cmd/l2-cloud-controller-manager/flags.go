@@ -22,6 +22,8 @@ type flags struct {
 	metricsAddress    string
 	loadBalancerClass string
 	serveClassless    bool
+
+	shareAcrossNamespaces bool
 }
 
 func (f *flags) add(sets *cliflag.NamedFlagSets) {
@@ -34,6 +36,8 @@ func (f *flags) add(sets *cliflag.NamedFlagSets) {
 		"Serve Services with this spec.loadBalancerClass too. Services with another class are never touched.")
 	set.BoolVar(&f.serveClassless, "serve-classless", true,
 		"Serve Services without a spec.loadBalancerClass. Turn it off when another controller does.")
+	set.BoolVar(&f.shareAcrossNamespaces, "share-across-namespaces", true,
+		"Let Services of different namespaces share an address by the same allow-shared-ip. Turned off, those that share one already go on.")
 }
 
 func (f *flags) provider() provider.Options {
@@ -41,6 +45,8 @@ func (f *flags) provider() provider.Options {
 		Namespace:         f.namespace,
 		LoadBalancerClass: f.loadBalancerClass,
 		HideClassless:     !f.serveClassless,
+
+		SeparateNamespaces: !f.shareAcrossNamespaces,
 	}
 }
 
@@ -88,7 +94,7 @@ Several may run: one leads, by the Lease cloud-provider-l2-controller, and the o
 }
 
 var usefulFlags = []string{
-	"namespace", "metrics-bind-address", "load-balancer-class", "serve-classless",
+	"namespace", "metrics-bind-address", "load-balancer-class", "serve-classless", "share-across-namespaces",
 	"cloud-provider", "kubeconfig", "master", "kube-api-qps", "kube-api-burst", "concurrent-service-syncs",
 	"help", "version", "v", "vmodule", "logging-format",
 }
