@@ -69,6 +69,31 @@ func (s *story) releases(name string) {
 	}
 }
 
+// step is one line of a conformance table: a Service asks and gets, or is released.
+type step struct {
+	id       string // case in the list of the rules that MetalLB's users rely on, and what it is about
+	service  string
+	options  []option
+	want     string
+	released bool
+}
+
+// play runs the steps one after the other, each a subtest.
+func (s *story) play(steps []step) {
+	s.t.Helper()
+	for _, step := range steps {
+		s.t.Run(step.id, func(t *testing.T) {
+			inner := &story{t: t, a: s.a, now: s.now}
+			if step.released {
+				inner.releases(step.service)
+			} else {
+				inner.gets(step.want, step.service, step.options...)
+			}
+			checkInvariants(t, s.a)
+		})
+	}
+}
+
 func outcome(addrs []netip.Addr, err error) string {
 	var parts []string
 	for _, addr := range addrs {
