@@ -19,6 +19,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/plan"
 )
 
 // vipTiming is what the elector of a VIP is told. Its renewals are checks in memory; only the first write is real.
@@ -33,6 +34,8 @@ type vipLock struct {
 	node      string
 	epoch     Epoch
 	claim     Claim
+	// vip is what the plan says of it, for the labels.
+	vip plan.VIP
 	// slot waits for a place among the writes under way, and returns what gives it back.
 	slot func(context.Context) (free func(), err error)
 	// written is told, once, how the swap ended. A won claim comes with the record.
@@ -99,6 +102,8 @@ func (l *vipLock) swap(ctx context.Context, record resourcelock.LeaderElectionRe
 	lease.Labels[names.LabelLease] = names.LeaseVIP
 	lease.Annotations[names.AnnotationEpoch] = string(l.epoch)
 	delete(lease.Annotations, names.AnnotationSuccessor)
+	delete(lease.Annotations, names.AnnotationConflict)
+	names.DescribeVIP(lease.Labels, lease.Annotations, l.vip.Pool, l.vip.Services)
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	answer, err := send(ctx, lease)

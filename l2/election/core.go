@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
 )
 
 // Timing holds the periods that the rules are made of. Each is a duration on this speaker's own clock.
@@ -107,6 +109,14 @@ type Fence struct {
 	Reason  string
 }
 
+// Mark tells, on the Lease of a VIP that nobody holds, of a host that has the address.
+type Mark struct {
+	VIP netip.Addr
+	// Base is the record that the mark is written on; its Object is nil when the VIP has no Lease yet.
+	Base     Lease
+	Conflict names.Conflict
+}
+
 // Change is a change of what this speaker answers for, for logs and events.
 type Change struct {
 	VIP      netip.Addr
@@ -126,6 +136,7 @@ type Actions struct {
 	Probes     []netip.Addr
 	Reads      []netip.Addr
 	Conflicts  []Sighting
+	Marks      []Mark
 	// AskGateway is set when the gateway should be asked for now, and AskNodes are the nodes whose address should be.
 	AskGateway bool
 	AskNodes   []string
@@ -157,8 +168,10 @@ type Core struct {
 	heard        map[string]bool // epochs that were not silent at the last step
 	gatewayKnown bool
 	linkDown     bool
-	vips         map[netip.Addr]*vip
-	ordered      []*vip // the same by address; nil when it has to be made anew
+	// probesStarted counts the VIPs that this step began to probe.
+	probesStarted int
+	vips          map[netip.Addr]*vip
+	ordered       []*vip // the same by address; nil when it has to be made anew
 }
 
 // NewCore returns the decision core of a speaker that starts now. With withdrawOnAPILoss it stops answering when its
@@ -201,6 +214,7 @@ func (c *Core) Step(v *View) Actions {
 	if c.started.IsZero() {
 		c.started, c.renewedSince, c.steadySince = v.Now, v.Now, v.Now
 	}
+	c.probesStarted = 0
 	c.judgeMyself(v, &out)
 	c.askSuspects(v, &out)
 	switch {

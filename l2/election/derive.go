@@ -18,7 +18,7 @@ func (s *Speaker) derive() {
 		return
 	}
 	if s.derived.sessionChanges != s.records.sessionChanges {
-		s.heldBy = s.records.nodesByMAC()
+		s.view.MACs = s.records.macs()
 		s.watchNodes()
 		if s.listed {
 			s.judge.Sessions(s.records.epochs())

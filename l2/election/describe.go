@@ -9,6 +9,9 @@ import (
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/plan"
 )
 
+// noInterfaces is what a speaker that has none says of its interfaces.
+const noInterfaces = ";"
+
 // FormatInterfaces writes what a session Lease says of the interfaces of its speaker: `eth0=192.168.1.11/24,fd00::b/64;eth1=`. A
 // speaker that has none says so with a lone `;`.
 func FormatInterfaces(interfaces []LocalInterface) string {
@@ -21,7 +24,7 @@ func FormatInterfaces(interfaces []LocalInterface) string {
 		parts = append(parts, each.Name+"="+strings.Join(addresses, ","))
 	}
 	if len(parts) == 0 {
-		return ";"
+		return noInterfaces
 	}
 	return strings.Join(parts, ";")
 }

@@ -16,11 +16,7 @@ func (c *Core) sight(v *View, sighting Sighting, out *Actions) {
 	}
 	vip.quietFrom = v.Now
 	if sighting.Node == "" {
-		if vip.answering && v.Now.Sub(vip.strangerAt) >= defendEvery {
-			vip.strangerAt = v.Now
-			out.Conflicts = append(out.Conflicts, sighting)
-			out.Reannounce = append(out.Reannounce, vip.address)
-		}
+		c.meetStranger(v, vip, sighting, out)
 		return
 	}
 	if vip.seen == nil {

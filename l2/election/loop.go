@@ -123,7 +123,11 @@ func (s *Speaker) act(ctx context.Context, actions Actions) {
 		}
 	}
 	for _, sighting := range actions.Conflicts {
-		s.log.Info("Another host announces a VIP of this node, which defends it", "vip", sighting.VIP, "node", s.config.Node, "mac", sighting.MAC, "interface", sighting.Interface)
+		message := "Another host announces a VIP of this node, which defends it"
+		if sighting.Unclaimed {
+			message = "Another host has the VIP, which is therefore not announced"
+		}
+		s.log.Info(message, "vip", sighting.VIP, "node", s.config.Node, "mac", sighting.MAC, "interface", sighting.Interface)
 		s.config.Observer.Conflict(s.plan[sighting.VIP], sighting)
 	}
 	for _, claim := range actions.Claims {
@@ -131,6 +135,9 @@ func (s *Speaker) act(ctx context.Context, actions Actions) {
 	}
 	for _, fence := range actions.Fences {
 		s.fence(ctx, fence)
+	}
+	for _, mark := range actions.Marks {
+		s.mark(ctx, mark)
 	}
 	for _, naming := range actions.Namings {
 		s.name(ctx, naming)

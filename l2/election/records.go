@@ -102,14 +102,20 @@ func (r *Records) merge(object *coordinationv1.Lease, now time.Time) {
 	}
 	if vip, ok := names.ParseVIPLease(object.Name); ok {
 		r.versions[object.Name] = version
-		r.leases[vip] = Lease{
+		lease := Lease{
 			VIP:       vip,
 			Holder:    holder(object),
 			Epoch:     Epoch(object.Annotations[names.AnnotationEpoch]),
 			Successor: object.Annotations[names.AnnotationSuccessor],
+			NeverHeld: holder(object) == "" && object.Spec.AcquireTime == nil,
 			Ahead:     version > r.watched,
 			Object:    object,
 		}
+		if text, contested := object.Annotations[names.AnnotationConflict]; contested {
+			lease.Contested = true
+			lease.Conflict, _ = names.ParseConflict(text) // a conflict that cannot be read is one with a host unknown
+		}
+		r.leases[vip] = lease
 		if version > r.watched {
 			r.ahead[vip] = struct{}{}
 		}
@@ -167,17 +173,21 @@ func describes(object *coordinationv1.Lease) string {
 	}, "\n")
 }
 
-// nodesByMAC maps the hardware addresses that speakers announce from to their nodes.
-func (r *Records) nodesByMAC() map[string]string {
-	nodes := map[string]string{}
+// macs maps the hardware addresses that speakers announce from to their nodes.
+func (r *Records) macs() MACs {
+	macs := MACs{Nodes: map[string]string{}, Complete: true}
 	for node, session := range r.sessions {
-		for mac := range strings.SplitSeq(session.Object.Annotations[names.AnnotationMACs], ",") {
+		list := session.Object.Annotations[names.AnnotationMACs]
+		if list == "" && session.Epoch != "" && session.Object.Annotations[names.AnnotationInterfaces] != noInterfaces {
+			macs.Complete = false
+		}
+		for mac := range strings.SplitSeq(list, ",") {
 			if mac != "" {
-				nodes[mac] = node
+				macs.Nodes[mac] = node
 			}
 		}
 	}
-	return nodes
+	return macs
 }
 
 // epochs is the present epoch of each node that has a session.

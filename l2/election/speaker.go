@@ -41,7 +41,7 @@ type Observer interface {
 	// is called again when that may have changed.
 	Announced(vip plan.VIP)
 	Withdrawn(address netip.Addr)
-	// Conflict: a host that is no speaker announces a VIP of this node.
+	// Conflict: a host that is no speaker has, or announces, a VIP that this node announces, or would.
 	Conflict(vip plan.VIP, sighting Sighting)
 	// MembersHeard is the number of speakers heard now, this one included.
 	MembersHeard(count int)
@@ -98,7 +98,6 @@ type Speaker struct {
 	gateway    netip.Addr
 	sightings  []Sighting
 	electors   map[netip.Addr]context.CancelFunc
-	heldBy     map[string]string     // hardware address to node
 	addresses  map[netip.Addr]string // a node's own address to the node
 	derived    struct {
 		sessionChanges uint64
@@ -140,7 +139,6 @@ func NewSpeaker(ctx context.Context, config Config) *Speaker {
 			Node: config.Node, Period: config.Timing.Period, SilencePeriods: config.Timing.SilencePeriods, WitnessPeriods: 2.5,
 		}),
 		electors: map[netip.Addr]context.CancelFunc{},
-		heldBy:   map[string]string{},
 		view:     View{NodeAnsweredAt: map[string]time.Time{}},
 	}
 	s.description.Store(&map[string]string{})
@@ -244,7 +242,7 @@ func (s *Speaker) Sight(address netip.Addr, mac, iface string) {
 			s.view.NodeAnsweredAt[node] = at
 			return
 		}
-		s.sightings = append(s.sightings, Sighting{VIP: address, Node: s.heldBy[mac], MAC: mac, Interface: iface})
+		s.sightings = append(s.sightings, Sighting{VIP: address, Node: s.view.MACs.Node(mac), MAC: mac, Interface: iface})
 	})
 }
 

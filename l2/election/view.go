@@ -9,6 +9,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/membership"
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
 )
 
 // Epoch is the holderIdentity of a session Lease: `<node>/<random>`. It ends only by a write (E4).
@@ -38,6 +39,11 @@ type Lease struct {
 	Epoch Epoch
 	// Successor is the node that Holder asks to take over, or empty (E8).
 	Successor string
+	// NeverHeld is set when no speaker ever held the VIP: the Lease was made to tell of a conflict.
+	NeverHeld bool
+	// Contested is set while the Lease tells of a conflict, and Conflict is what it says of it, if that can be read.
+	Contested bool
+	Conflict  names.Conflict
 	// Ahead is set when this version came from an answer of the API server that the watch has not caught up
 	// with: sessions in the same view may be older than it (E3).
 	Ahead bool
@@ -64,7 +70,20 @@ type Sighting struct {
 	Node string
 	// MAC and Interface say where it was seen.
 	MAC, Interface string
+	// Unclaimed is set, in a conflict, when the VIP is not announced because of it.
+	Unclaimed bool
 }
+
+// MACs tells the hardware addresses of speakers from those of strangers.
+type MACs struct {
+	// Nodes by the hardware addresses that their sessions name.
+	Nodes map[string]string
+	// Complete is set when every session names one, or says that its speaker has none.
+	Complete bool
+}
+
+// Node is the node that a hardware address belongs to; empty for a stranger's.
+func (m MACs) Node(mac string) string { return m.Nodes[mac] }
 
 // Liveness is what heartbeats tell (E11); membership.Judge is the real one.
 type Liveness interface {
@@ -89,6 +108,8 @@ type View struct {
 	Targets map[netip.Addr]Target
 	// Liveness of the other speakers.
 	Liveness Liveness
+	// MACs of the speakers.
+	MACs MACs
 	// GatewayAnsweredAt is when the default gateway last answered on the LAN; zero when it never did.
 	GatewayAnsweredAt time.Time
 	// NodeAnsweredAt is when each other node's own address last answered on the LAN.

@@ -3,7 +3,6 @@
 package election
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -35,8 +34,13 @@ type vip struct {
 
 	// seen is when each speaker was last heard announcing the VIP.
 	seen map[string]time.Time
-	// strangerAt is when a host that is no speaker was last answered with a defence.
-	strangerAt time.Time
+	// everHeld is set once the records have shown a holder; first is for a VIP that never had one.
+	everHeld bool
+	first    firstClaim
+	// stranger announced the VIP, which this speaker answers for, at strangerSince; that is zero when users have been told,
+	// at strangerToldAt. defendedAt is when the VIP was last announced against one.
+	stranger                                  Sighting
+	strangerSince, strangerToldAt, defendedAt time.Time
 	// rightful is set when the speaker that was last seen has less of a claim than this one (see newer).
 	rightful bool
 	// reading is since when the API server is being asked who holds the VIP; zero when it is not.
@@ -55,6 +59,7 @@ type vip struct {
 func (c *Core) decide(v *View, vip *vip, out *Actions) {
 	lease, standing := v.standing(c.node, vip.address)
 	target, planned := v.Targets[vip.address]
+	vip.everHeld = vip.everHeld || lease.Holder != ""
 	if standing != void {
 		vip.voidSince = time.Time{}
 	}
@@ -68,12 +73,17 @@ func (c *Core) decide(v *View, vip *vip, out *Actions) {
 		c.seek(v, vip, lease, target, planned, out)
 	}
 	c.yieldOrReturn(v, vip, standing, target, out)
+	if vip.answering {
+		c.judgeStranger(v, vip, out)
+	} else {
+		vip.strangerSince = time.Time{}
+	}
 	if vip.answering && !c.mayAnswer(v) {
 		c.stop(vip, "API server away for the session's duration, and told to withdraw", out)
 	}
 }
 
-// seek is for a VIP that nobody holds by the records: candidates claim it in their order (E10). A speaker that still
+// seek is for a VIP that nobody holds by the records: candidates claim it in their order (E10), after a probe if it never was held. A speaker that still
 // answers for it, because it was fenced while it could not know, goes on until somebody holds it (E6).
 func (c *Core) seek(v *View, vip *vip, lease Lease, target Target, planned bool, out *Actions) {
 	vip.handedOver, vip.lostAt, vip.named, vip.passed, vip.rounds = false, time.Time{}, "", nil, 0
@@ -81,19 +91,25 @@ func (c *Core) seek(v *View, vip *vip, lease Lease, target Target, planned bool,
 		c.stop(vip, "no Service uses the address", out)
 		return
 	}
-	rank := slices.Index(target.Candidates, c.node)
+	rank := c.rank(target)
 	if rank < 0 && len(target.Candidates) == 0 && target.Reason != "" && target.Reason != string(plan.NoSpeaker) {
 		c.stop(vip, target.Reason, out)
 	}
 	if vip.voidSince.IsZero() {
 		vip.voidSince = v.Now
 	}
-	// Speakers that start together may take VIPs at the same moment: their ranks count from then.
-	if rank < 0 || vip.claiming || v.Now.Before(vip.claimFrom) || c.takesSince.IsZero() ||
-		v.Now.Sub(later(vip.voidSince, c.takesSince)) < time.Duration(rank)*c.timing.Stagger {
+	if rank < 0 || vip.claiming || v.Now.Before(vip.claimFrom) || c.takesSince.IsZero() {
+		vip.first.stop()
 		return
 	}
-	c.claim(v, vip, lease, fmt.Sprintf("candidate %d of %d, and nobody holds it", rank+1, len(target.Candidates)), out)
+	if vip.neverHeld(lease) {
+		if !c.unopposed(v, vip, lease, rank, out) {
+			return
+		}
+	} else if v.Now.Sub(later(vip.voidSince, c.takesSince)) < time.Duration(rank)*c.timing.Stagger {
+		return // speakers that start together may take VIPs at the same moment: their ranks count from then
+	}
+	c.claim(v, vip, lease, claimReason(target, rank), out)
 }
 
 func (c *Core) answer(v *View, vip *vip, reason string, out *Actions) {
@@ -147,3 +163,6 @@ func (c *Core) announce(v *View, vip *vip, out *Actions) {
 	vip.announcedAt = v.Now
 	out.Reannounce = append(out.Reannounce, vip.address)
 }
+
+// rank is this node's place among the candidates, or -1.
+func (c *Core) rank(target Target) int { return slices.Index(target.Candidates, c.node) }

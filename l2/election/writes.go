@@ -44,7 +44,7 @@ func (s *Speaker) claim(ctx context.Context, claim Claim) {
 	electing, cancel := context.WithCancel(ctx)
 	s.electors[claim.VIP] = cancel
 	lock := &vipLock{
-		client: s.leases, namespace: s.config.Namespace, node: s.config.Node, epoch: s.view.Epoch, claim: claim, slot: s.slot,
+		client: s.leases, namespace: s.config.Namespace, node: s.config.Node, epoch: s.view.Epoch, claim: claim, vip: s.plan[claim.VIP], slot: s.slot,
 		written: func(object *coordinationv1.Lease, err error) {
 			if err != nil {
 				cancel()
@@ -80,6 +80,25 @@ func (s *Speaker) fence(ctx context.Context, fence Fence) {
 		if s.swap(ctx, object) {
 			s.log.Info("Ended the session of another speaker: its VIPs are free", "node", fence.Session.Node, "epoch", fence.Session.Epoch, "reason", fence.Reason)
 		}
+	})
+}
+
+// mark writes on the Lease of a VIP that nobody holds who else has the address. The Lease may have to be made for it.
+func (s *Speaker) mark(ctx context.Context, mark Mark) {
+	vip := s.plan[mark.VIP]
+	s.do(ctx, func(ctx context.Context) {
+		object := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: s.config.Namespace, Name: names.VIPLease(mark.VIP)}}
+		if mark.Base.Object != nil {
+			object = mark.Base.Object.DeepCopy()
+		}
+		annotate(object, names.AnnotationConflict, mark.Conflict.Format())
+		object.Labels = maps.Clone(object.Labels)
+		if object.Labels == nil {
+			object.Labels = map[string]string{}
+		}
+		object.Labels[names.LabelLease] = names.LeaseVIP
+		names.DescribeVIP(object.Labels, object.Annotations, vip.Pool, vip.Services)
+		s.swap(ctx, object)
 	})
 }
 
@@ -120,12 +139,18 @@ func (s *Speaker) read(ctx context.Context, vip netip.Addr) {
 	})
 }
 
-// swap writes an object against its UID and version, and says whether the API server took it. A refused or unclear
+// swap writes an object against its UID and version, or creates one that has none, and says whether the API server took it. A refused or unclear
 // answer is followed by a read (E3).
 func (s *Speaker) swap(ctx context.Context, object *coordinationv1.Lease) bool {
 	bounded, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	answer, err := s.leases.Update(bounded, object, metav1.UpdateOptions{})
+	var answer *coordinationv1.Lease
+	var err error
+	if object.ResourceVersion == "" {
+		answer, err = s.leases.Create(bounded, object, metav1.CreateOptions{})
+	} else {
+		answer, err = s.leases.Update(bounded, object, metav1.UpdateOptions{})
+	}
 	if err != nil {
 		s.log.V(4).Info("Write refused", "lease", object.Name, "err", err)
 		s.refresh(ctx, object.Name, object.ResourceVersion)

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package election
+
+import (
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
+)
+
+const strangerMAC = "02:ff:00:00:00:01"
+
+func stranger() Sighting { return Sighting{VIP: stepVIP, MAC: strangerMAC, Interface: "eth0"} }
+
+// A VIP that was never held is probed three times and claimed half a second after the first probe.
+func TestFirstClaimProbes(t *testing.T) {
+	s := newSteps(t, 3, nil)
+	s.until(2*time.Second, "probe", func(out Actions) bool { return len(out.Probes) > 0 })
+	probes := 1
+	took := s.until(time.Second, "claim", func(out Actions) bool {
+		probes += len(out.Probes)
+		return claims(out)
+	})
+	if probes != 3 || took > 600*time.Millisecond || took < 400*time.Millisecond {
+		t.Errorf("%d probes and a claim %v after the first, want 3 and half a second", probes, took)
+	}
+}
+
+// A failover never waits for a probe: what was held once is claimed at once.
+func TestFailoverDoesNotProbe(t *testing.T) {
+	for name, change := range map[string]func(*steps){
+		"released, by its Lease": (*steps).freed,
+		"its holder's epoch has ended": func(s *steps) {
+			s.held("n2")
+			session := s.view.Sessions["n2"]
+			session.Epoch = ""
+			s.view.Sessions["n2"] = session
+		},
+		"its Lease was deleted by hand": func(s *steps) {
+			s.held("n2")
+			s.step()
+			delete(s.view.Leases, stepVIP)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSteps(t, 3, nil)
+			s.held("n3")
+			s.pass(2 * time.Second)
+			change(s)
+			if out := s.step(); !claims(out) || len(out.Probes) > 0 {
+				t.Errorf("claims %v, probes %v; want one claim and no probe", out.Claims, out.Probes)
+			}
+		})
+	}
+}
+
+// Only whose turn it is probes: the next candidate waits until the first had time to probe and claim.
+func TestFirstClaimIsProbedByTheFirstCandidate(t *testing.T) {
+	s := newSteps(t, 3, nil)
+	s.candidates("n2", "n1", "n3")
+	s.pass(s.core.timing.silence()) // it listens after its start
+	if out := s.pass(700 * time.Millisecond); len(out.Probes) > 0 || claims(out) {
+		t.Errorf("probes %v and claims %v in the first candidate's turn", out.Probes, out.Claims)
+	}
+	s.until(time.Second, "claim", claims)
+}
+
+// A host that answers, and is no speaker, is a conflict: no claim, the mark on the Lease, one notice, and another try every 30 s.
+func TestConflictBeforeFirstClaim(t *testing.T) {
+	s := newSteps(t, 3, nil)
+	var out Actions
+	took := s.until(8*time.Second, "conflict", func(step Actions) bool {
+		out = step
+		return len(step.Marks) > 0
+	}, stranger())
+	if took > 5*time.Second {
+		t.Errorf("the conflict was certain after %v, want at most 5 s", took)
+	}
+	mark := out.Marks[0].Conflict
+	if mark.MAC != strangerMAC || mark.Interface != "eth0" || mark.Node != "n1" || !mark.Time.Equal(s.view.Now) {
+		t.Errorf("marked %+v", mark)
+	}
+	if len(out.Conflicts) != 1 || !out.Conflicts[0].Unclaimed {
+		t.Errorf("told %+v, want one conflict of an unclaimed VIP", out.Conflicts)
+	}
+	s.view.Leases[stepVIP] = Lease{VIP: stepVIP, NeverHeld: true, Contested: true, Conflict: mark, Object: &coordinationv1.Lease{}}
+	if out := s.pass(29*time.Second, stranger()); len(out.Probes) > 0 || claims(out) {
+		t.Errorf("%d probes, %d claims before the 30 s are over", len(out.Probes), len(out.Claims))
+	}
+	if out := s.pass(5*time.Minute, stranger()); claims(out) || len(out.Marks) > 0 || len(out.Conflicts) > 0 || len(out.Probes) < 15 {
+		t.Errorf("the same conflict for 5 minutes: %d claims, %d marks, %d notices, %d probes", len(out.Claims), len(out.Marks), len(out.Conflicts), len(out.Probes))
+	}
+	if took := s.until(32*time.Second, "claim once the stranger is gone", claims); took < time.Second/2 {
+		t.Errorf("claimed %v after the stranger fell silent, without a probe", took)
+	}
+}
+
+// Another speaker that answers is none, even if its hardware address is on its session only a moment later.
+func TestNoConflictWithASpeaker(t *testing.T) {
+	for name, appears := range map[string]time.Duration{"known": 0, "on its session after 1 s": time.Second, "after 5 s, its session naming none before": 5 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			s := newSteps(t, 3, nil)
+			s.view.MACs.Complete = appears < 5*time.Second
+			sees := func() Sighting { // the speaker resolves the address when it hears it
+				sighting := stranger()
+				sighting.Node = s.view.MACs.Node(strangerMAC)
+				return sighting
+			}
+			for s.view.Now.Sub(s.began) < 10*time.Second {
+				if s.view.Now.Sub(s.began) >= appears {
+					s.view.MACs.Nodes[strangerMAC], s.view.MACs.Complete = "n2", true
+				}
+				out := s.step(sees())
+				if len(out.Marks) > 0 || len(out.Conflicts) > 0 {
+					t.Fatalf("after %v: conflict with n2: %+v", s.view.Now.Sub(s.began), out.Conflicts)
+				}
+				if claims(out) {
+					return
+				}
+			}
+			t.Error("never claimed")
+		})
+	}
+}
+
+// A stranger that announces a VIP which is held is answered at once, and told of when it is surely none of the speakers.
+func TestStrangerOnAHeldVIP(t *testing.T) {
+	s := newSteps(t, 3, nil)
+	s.held("n1")
+	s.pass(2 * time.Second)
+	if out := s.step(stranger()); len(out.Reannounce) != 1 || len(out.Conflicts) > 0 {
+		t.Errorf("defended %v, told %v; want one defence and nothing told yet", out.Reannounce, out.Conflicts)
+	}
+	out := s.pass(9 * time.Second)
+	if len(out.Conflicts) != 1 || out.Conflicts[0].MAC != strangerMAC || out.Conflicts[0].Unclaimed {
+		t.Errorf("told %+v, want the conflict once", out.Conflicts)
+	}
+	if !s.core.Answering(stepVIP) {
+		t.Error("a stranger made the holder stop")
+	}
+	s.step(stranger())
+	s.view.MACs.Nodes[strangerMAC] = "n2"
+	if out := s.pass(12 * time.Second); len(out.Conflicts) > 0 {
+		t.Errorf("told %+v of what is a speaker's address by now", out.Conflicts)
+	}
+}
+
+// A successor whose hardware address is not known yet is not defended against: the VIP is being handed to it.
+func TestSuccessorIsNotDefendedAgainst(t *testing.T) {
+	s := newSteps(t, 3, nil)
+	s.held("n1")
+	s.pass(2 * time.Second)
+	s.view.Leaving = true
+	s.until(time.Second, "naming", func(out Actions) bool { return len(out.Namings) > 0 })
+	if out := s.step(stranger()); len(out.Reannounce) > 0 {
+		t.Error("announced against the successor")
+	}
+}
+
+// Many new VIPs are probed a few at a time.
+func TestProbesAreBounded(t *testing.T) {
+	s := newSteps(t, 1, nil)
+	target := s.view.Targets[stepVIP]
+	address := stepVIP
+	for range 1000 {
+		address = address.Next()
+		s.view.Targets[address] = target
+	}
+	for range 60 {
+		if out := s.step(); len(out.Probes) > 3*probesStarted {
+			t.Fatalf("%d probes in one step", len(out.Probes))
+		}
+		s.core.ClaimEnded(stepVIP, false, s.view.Now)
+	}
+	claimed := 0
+	for _, vip := range s.core.vips {
+		if vip.claiming {
+			claimed++
+		}
+	}
+	if claimed < 1000 {
+		t.Errorf("%d of 1,001 VIPs claimed after 6 s", claimed)
+	}
+}
+
+// The mark can be read back from the Lease, and the claim removes it.
+func TestRecordsReadAConflict(t *testing.T) {
+	conflict := names.Conflict{MAC: strangerMAC, Interface: "eth0", Node: "n1", Time: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
+	for name, test := range map[string]struct {
+		text string
+		want names.Conflict
+	}{"as written": {conflict.Format(), conflict}, "by hand": {"yes", names.Conflict{}}} {
+		t.Run(name, func(t *testing.T) {
+			object := &coordinationv1.Lease{}
+			object.Name, object.ResourceVersion = names.VIPLease(stepVIP), "7"
+			object.Annotations = map[string]string{names.AnnotationConflict: test.text}
+			records := NewRecords()
+			records.Watched(object, time.Time{})
+			lease := records.leases[stepVIP]
+			if !lease.Contested || !lease.NeverHeld || lease.Conflict != test.want {
+				t.Errorf("read %+v", lease)
+			}
+		})
+	}
+}
