@@ -239,6 +239,11 @@ func (r *rig) get(name string) *v1.Service {
 	return svc
 }
 
+func (r *rig) exists(name string) bool {
+	_, err := r.kube.CoreV1().Services("default").Get(r.t.Context(), name, metav1.GetOptions{})
+	return err == nil
+}
+
 func (r *rig) createPool(pool *v1beta1.IPAddressPool) {
 	r.t.Helper()
 	if _, err := r.pools.IPAddressPools(ourNamespace).Create(r.t.Context(), pool, metav1.CreateOptions{}); err != nil {
@@ -391,4 +396,9 @@ func (f *fakePools) IPAddressPools(namespace string) client.IPAddressPools {
 
 func (*fakePools) L2Advertisements(string) client.L2Advertisements {
 	panic(fmt.Sprint("the provider reads no L2Advertisements"))
+}
+
+// selecting reserves a pool for Services with a label.
+func selecting(key, value string) *v1beta1.ServiceAllocation {
+	return &v1beta1.ServiceAllocation{ServiceSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{key: value}}}}
 }
