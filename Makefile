@@ -35,6 +35,10 @@ test-unit: c-compiler ## run unit tests, with the race detector
 test-e2e: bin/cluster images-native ## run the end-to-end tests on a real cluster (root)
 	go test -tags e2e ./test/e2e -v -timeout 40m -count=1
 
+.PHONY: bench-arp
+bench-arp: ## measure ARP and NDP replies beside the kernel's own, 4 minutes (root)
+	go test -C l2/announce -count=1 -timeout 30m -run '^TestRepliesBesideTheKernel$$' -replies
+
 .PHONY: lint
 lint: ## gofmt and go vet, on all modules
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \

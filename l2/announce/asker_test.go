@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package announce
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/bits"
+	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+// asking is what an asker is to do: a process of its own, in a host's namespace, that asks for an address as fast as it is
+// answered. Another process's scheduler and garbage collector would be measured otherwise.
+type asking struct {
+	From, Target netip.Addr
+	InFlight     int // questions that wait for their answer at a time
+	Questions    int
+}
+
+// asked is what came of it. Latencies are in microseconds, from before the question is sent until the answer has been
+// read, of questions asked one at a time.
+type asked struct {
+	P50, P99  float64
+	PerSecond float64
+	Lost      int
+}
+
+const askerEnv = "CLOUD_PROVIDER_L2_ANNOUNCE_TEST_ASKER"
+
+// measure runs an asker on the host's eth0 until it is done.
+func (h *host) measure(t testing.TB, what asking) asked {
+	t.Helper()
+	order, err := json.Marshal(what)
+	must(t, err)
+	var answer asked
+	h.do(t, func() error {
+		self := exec.Command("/proc/self/exe")
+		self.Env = append(os.Environ(), askerEnv+"="+string(order), "GOMAXPROCS=1")
+		self.Stderr = os.Stderr
+		out, err := self.Output()
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal(out, &answer)
+	})
+	return answer
+}
+
+// rawCall reads or writes without telling Go's scheduler, which has nothing else to do here.
+func rawCall(trap uintptr, fd int, b []byte) unix.Errno {
+	_, _, err := unix.RawSyscall(trap, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+	return err
+}
+
+// askerMain is the whole of that process.
+func askerMain(order string) error {
+	var what asking
+	if err := json.Unmarshal([]byte(order), &what); err != nil {
+		return err
+	}
+	eth0, err := netlink.LinkByName("eth0")
+	if err != nil {
+		return err
+	}
+	request, err := protocolFor(what.Target).ask(MAC(eth0.Attrs().HardwareAddr), what.From, what.Target)
+	if err != nil {
+		return err
+	}
+	fd, err := answersOnly(eth0, what.Target)
+	if err != nil {
+		return err
+	}
+	buffer := make([]byte, 128)
+	latencies := make([]time.Duration, 0, what.Questions)
+	answer := asked{}
+	began := time.Now()
+	for waiting := 0; len(latencies) < what.Questions; {
+		sent := time.Now()
+		for ; waiting < what.InFlight; waiting++ {
+			if err := rawCall(unix.SYS_WRITE, fd, request); err != 0 {
+				return fmt.Errorf("asking: %w", err)
+			}
+		}
+		switch err := rawCall(unix.SYS_READ, fd, buffer); err {
+		case 0:
+			latencies = append(latencies, time.Since(sent))
+			waiting--
+		case unix.EAGAIN:
+			if answer.Lost += waiting; answer.Lost > what.Questions {
+				return errors.New("most questions are not answered")
+			}
+			waiting = 0
+		case unix.EINTR:
+		default:
+			return fmt.Errorf("waiting for an answer: %w", err)
+		}
+	}
+	answer.PerSecond = float64(what.Questions) / time.Since(began).Seconds()
+	slices.Sort(latencies)
+	micros := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }
+	answer.P50, answer.P99 = micros(latencies[len(latencies)/2]), micros(latencies[len(latencies)*99/100])
+	return json.NewEncoder(os.Stdout).Encode(answer)
+}
+
+// answersOnly is a blocking packet socket that gets the replies for target.
+func answersOnly(link netlink.Link, target netip.Addr) (int, error) {
+	proto := protocolFor(target)
+	filter, err := bpf.Assemble(proto.claimFilter([]netip.Addr{target}))
+	if err != nil {
+		return 0, err
+	}
+	program := make([]unix.SockFilter, len(filter))
+	for i, in := range filter {
+		program[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}); err != nil {
+		return 0, err
+	}
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 100000}); err != nil {
+		return 0, err
+	}
+	etherType := bits.ReverseBytes16(uint16(proto.etherType())) // in the order of the network, on the hosts this runs on
+	return fd, unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: etherType, Ifindex: link.Attrs().Index})
+}
