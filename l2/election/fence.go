@@ -16,7 +16,14 @@ func (c *Core) judgeMyself(v *View, out *Actions) {
 		c.renewedSince = v.Now
 	}
 	alone := c.alone(v)
-	c.isolated = alone && !v.GatewayAnsweredAt.IsZero() && v.Now.Sub(v.GatewayAnsweredAt) > gatewaySilence
+	switch { // a gateway is silent only if it was asked often enough: a member that has just begun is not heard yet either
+	case !alone && len(c.suspects) == 0:
+		c.askingSince = time.Time{}
+	case c.askingSince.IsZero():
+		c.askingSince = v.Now
+	}
+	c.isolated = alone && !v.GatewayAnsweredAt.IsZero() && v.Now.Sub(v.GatewayAnsweredAt) > gatewaySilence &&
+		v.Now.Sub(c.askingSince) >= gatewayPeriods*c.timing.Period
 	if !c.renewed(v) || stalled || c.isolated || v.LinkDown {
 		c.steadySince = v.Now
 	}
@@ -136,9 +143,10 @@ func (c *Core) suspect(v *View, session Session) (since time.Time, wait time.Dur
 	return byDuration()
 }
 
-// lostGateway says that a gateway which answered before does not now.
+// lostGateway says that a gateway which answered before does not now. It is for when somebody is suspected: the gateway is then
+// asked every period, and one that was lost together with the suspect must be known to be before the silence is over.
 func (c *Core) lostGateway(v *View) bool {
-	return !v.GatewayAnsweredAt.IsZero() && !within(time.Second+gatewaySilence, v.GatewayAnsweredAt, v.Now)
+	return !v.GatewayAnsweredAt.IsZero() && !within(gatewayPeriods*c.timing.Period, v.GatewayAnsweredAt, v.Now)
 }
 
 // turn is this speaker's place among those who may fence a node.
@@ -156,14 +164,16 @@ func (c *Core) turn(v *View, suspect string) int {
 	return place
 }
 
-// noticeReturns finds members that are heard again, a gateway that answers for the first time and a link that came up:
+// noticeReturns finds members that are heard again, a gateway that answers for the first time or again and a link that came up:
 // what two sides of a healed network must tell each other is who answers (E9).
 func (c *Core) noticeReturns(v *View) {
 	returned := c.linkDown && !v.LinkDown
 	c.linkDown = v.LinkDown
-	if !c.gatewayKnown && !v.GatewayAnsweredAt.IsZero() {
-		c.gatewayKnown, returned = true, true
+	answers := within(time.Second+gatewaySilence, v.GatewayAnsweredAt, v.Now)
+	if answers && !c.gatewayKnown {
+		returned = true
 	}
+	c.gatewayKnown = answers
 	for node, session := range v.Sessions {
 		if node == c.node || session.Epoch == "" {
 			continue
@@ -171,12 +181,11 @@ func (c *Core) noticeReturns(v *View) {
 		epoch := string(session.Epoch)
 		at, ok := v.Liveness.LastHeard(epoch)
 		hears := ok && v.Now.Sub(at) < c.timing.silence()
-		if hears && !c.heard[epoch] {
-			returned = true
-		}
-		if hears {
-			c.heard[epoch] = true
-		} else {
+		_, before := c.heard[epoch]
+		switch {
+		case hears && !before:
+			c.heard[epoch], returned = v.Now, true
+		case !hears:
 			delete(c.heard, epoch)
 		}
 	}

@@ -34,7 +34,10 @@ func (c *Core) sight(v *View, sighting Sighting, out *Actions) {
 // newer says that neither this speaker's session nor the other's is fresh, and that this one's last acknowledged write is the
 // newer: if both have been cut off from the API server, this one knew it last, and stays (E7).
 func (c *Core) newer(v *View, node string) bool {
-	last, heard := v.Liveness.Last(string(v.Sessions[node].Epoch))
+	epoch := string(v.Sessions[node].Epoch)
+	at, _ := v.Liveness.LastHeard(epoch)
+	last, heard := v.Liveness.Last(epoch)
+	heard = heard && within(c.timing.silence(), at, v.Now) // what it said long ago says nothing of its writes since
 	return heard && !c.renewed(v) && v.Now.Sub(last.AckedAt) >= c.timing.RenewDeadline && v.Ack.After(last.AckedAt)
 }
 

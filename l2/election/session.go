@@ -55,7 +55,7 @@ func (s *session) run(ctx context.Context) error {
 				return err
 			}
 		}
-		if lock.fenced.Load() {
+		if lock.fenced.Load() && lock.held {
 			s.fenced(epoch, lock.fencedBy)
 		}
 	}
@@ -106,9 +106,9 @@ func (s *session) newLock(ctx context.Context, epoch Epoch) *sessionLock {
 type sessionLock struct {
 	*resourcelock.LeaseLock
 	epoch Epoch
-	// held is set once the record has named this epoch.
-	held bool
-	// fenced is set when the record, having named this epoch, no longer does; stop then ends the elector.
+	// held is set once the record has named this epoch, unclear when a write that begins it had no answer: it may have begun.
+	held, unclear bool
+	// fenced is set when the record, having named this epoch, or perhaps, no longer does; stop then ends the elector.
 	fenced atomic.Bool
 	stop   context.CancelFunc
 	// fencedBy is the epoch of the peer that ended this one, by the record that was last read; empty when it was no peer.
@@ -122,13 +122,13 @@ type sessionLock struct {
 func (l *sessionLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
 	record, raw, err := l.LeaseLock.Get(ctx)
 	switch {
-	case apierrors.IsNotFound(err) && l.held:
+	case apierrors.IsNotFound(err) && (l.held || l.unclear):
 		return nil, nil, l.end()
 	case err != nil:
 		return nil, nil, err
 	case Epoch(record.HolderIdentity) == l.epoch:
 		l.held = true
-	case l.held:
+	case l.held || l.unclear:
 		return nil, nil, l.end()
 	default:
 		record.HolderIdentity = ""
@@ -139,8 +139,14 @@ func (l *sessionLock) Get(ctx context.Context) (*resourcelock.LeaderElectionReco
 // Create begins the epoch on a node without a session Lease.
 func (l *sessionLock) Create(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
 	err := l.LeaseLock.Create(ctx, record)
-	l.held = l.held || err == nil
+	l.wrote(err)
 	return err
+}
+
+// wrote notes what the answer to a write says of the epoch: begun, not by this write, or perhaps.
+func (l *sessionLock) wrote(err error) {
+	l.held = l.held || err == nil
+	l.unclear = err != nil && !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err)
 }
 
 // Update renews the epoch, begins it, or releases it; it releases only when the speaker leaves, and not, as the elector
@@ -157,7 +163,7 @@ func (l *sessionLock) Update(ctx context.Context, record resourcelock.LeaderElec
 		}
 	}
 	err := l.LeaseLock.Update(ctx, record)
-	l.held = l.held || err == nil
+	l.wrote(err)
 	return err
 }
 
