@@ -37,7 +37,7 @@ func record(holder Epoch) resourcelock.LeaderElectionRecord {
 // E1: the first write of an epoch ends its predecessor's on the node, and carries what others must know of the speaker.
 func TestE1FirstWriteEndsThePredecessor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		api := newAPIServer()
+		api := newAPIServer(newChance(1))
 		old := lockOf(t.Context(), api, "node-1/old", "02:00:00:00:00:01")
 		if err := old.Create(t.Context(), record("node-1/old")); err != nil {
 			t.Fatal(err)
@@ -81,7 +81,7 @@ func TestE1EndedEpochNeitherRenewsNorReleases(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				api := newAPIServer()
+				api := newAPIServer(newChance(1))
 				leaving, leave := context.WithCancel(t.Context())
 				lock := lockOf(leaving, api, "node-1/a", "")
 				if err := lock.Create(t.Context(), record("node-1/a")); err != nil {
@@ -110,7 +110,7 @@ func TestE1EndedEpochNeitherRenewsNorReleases(t *testing.T) {
 // E6: an elector that could not renew in time wants to release; the session is not released unless the speaker leaves.
 func TestE6FailedRenewalsDoNotRelease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		api := newAPIServer()
+		api := newAPIServer(newChance(1))
 		lock := lockOf(t.Context(), api, "node-1/a", "")
 		if err := lock.Create(t.Context(), record("node-1/a")); err != nil {
 			t.Fatal(err)
@@ -127,7 +127,7 @@ func TestE6FailedRenewalsDoNotRelease(t *testing.T) {
 // E1: an answer that was lost is no loss: the record names the epoch, and it goes on.
 func TestE1UnclearAnswerKeepsTheEpoch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		api := newAPIServer()
+		api := newAPIServer(newChance(1))
 		lock := lockOf(t.Context(), api, "node-1/a", "")
 		if err := lock.Create(t.Context(), record("node-1/a")); err != nil {
 			t.Fatal(err)
