@@ -181,11 +181,12 @@ func (c *Core) noticeReturns(v *View) {
 		epoch := string(session.Epoch)
 		at, ok := v.Liveness.LastHeard(epoch)
 		hears := ok && v.Now.Sub(at) < c.timing.silence()
-		_, before := c.heard[epoch]
-		switch {
-		case hears && !before:
-			c.heard[epoch], returned = v.Now, true
-		case !hears:
+		if hears && !c.heard[epoch] {
+			returned = true
+		}
+		if hears {
+			c.heard[epoch] = true
+		} else {
 			delete(c.heard, epoch)
 		}
 	}
