@@ -28,6 +28,9 @@ type Timing struct {
 	// FenceBackoff before a speaker that was fenced takes VIPs again; it doubles with each fence up to
 	// FenceBackoffMax and starts over after as long a calm (E10).
 	FenceBackoff, FenceBackoffMax time.Duration
+	// RebalanceInterval is the least time between two hand-overs that one speaker starts for a better spread or a preferred node;
+	// 0: never (E10).
+	RebalanceInterval time.Duration
 }
 
 // DefaultTiming is the timing of `--failover=default`.
@@ -43,6 +46,8 @@ func DefaultTiming() Timing {
 		ReadWait:        300 * time.Millisecond,
 		FenceBackoff:    2 * time.Second,
 		FenceBackoffMax: 2 * time.Minute,
+
+		RebalanceInterval: time.Second,
 	}
 }
 
@@ -101,6 +106,8 @@ type Naming struct {
 	Base      Lease
 	Successor string
 	Reason    string
+	// Again is set when the one asked before did not take it.
+	Again bool
 }
 
 // Fence ends another speaker's session.
@@ -128,6 +135,7 @@ type Change struct {
 // records and through ClaimEnded and ReadEnded.
 type Actions struct {
 	Changes    []Change
+	HandOvers  []HandOver
 	Claims     []Claim
 	Fences     []Fence
 	Namings    []Naming
@@ -167,7 +175,8 @@ type Core struct {
 	suspects     map[Epoch]time.Time
 	fencing      map[string]time.Time // by node: when its session was last tried to end
 	returns      []time.Time
-	heard        map[string]bool // epochs that were not silent at the last step
+	heard        map[string]time.Time // epochs that were not silent at the last step, and since when
+	movedAt      time.Time            // when a VIP was last handed over without need
 	gatewayKnown bool
 	linkDown     bool
 	// probesStarted counts the VIPs that this step began to probe.
@@ -185,7 +194,7 @@ func NewCore(node string, timing Timing, withdrawOnAPILoss bool) *Core {
 		withdraw: withdrawOnAPILoss,
 		suspects: map[Epoch]time.Time{},
 		fencing:  map[string]time.Time{},
-		heard:    map[string]bool{},
+		heard:    map[string]time.Time{},
 		vips:     map[netip.Addr]*vip{},
 	}
 }
@@ -286,8 +295,13 @@ func (c *Core) renewed(v *View) bool {
 // may have run out (E6).
 func (c *Core) mayAnswer(v *View) bool { return !c.withdraw || c.valid(v) }
 
-// mayTake says whether this speaker may take a VIP now (E6, E9, E10).
+// mayTake says whether this speaker may take VIPs now, but for its back-off (E6, E9, E10).
 func (c *Core) mayTake(v *View) bool {
 	return v.Synced && !v.Leaving && !v.LinkDown && !c.isolated && c.valid(v) &&
-		v.Now.Sub(c.started) >= c.timing.silence() && !v.Now.Before(c.takesFrom)
+		v.Now.Sub(c.started) >= c.timing.silence()
+}
+
+// takes says whether this speaker may take a VIP now: it may take any, and does not back off, or so does everybody else (E10).
+func (c *Core) takes(v *View, target Target) bool {
+	return !c.takesSince.IsZero() && (!v.Now.Before(c.takesFrom) || target.LastResort)
 }

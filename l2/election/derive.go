@@ -4,7 +4,6 @@ package election
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/membership"
@@ -12,54 +11,19 @@ import (
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/plan"
 )
 
-// derive brings up to date what follows from the plan and from who has a session.
+// derive brings up to date what follows from who has a session. What follows from the plan is computed beside the loop: see retarget.
 func (s *Speaker) derive() {
-	if s.derived.planned && s.derived.sessionChanges == s.records.sessionChanges {
+	if s.derived == s.records.sessionChanges {
 		return
 	}
-	if s.derived.sessionChanges != s.records.sessionChanges {
-		s.view.MACs = s.records.macs()
-		s.watchNodes()
-		if s.listed {
-			s.judge.Sessions(s.records.epochs())
-		}
-		s.setPeriod(membership.ScalePeriod(s.config.Timing.Period, len(s.records.epochs())))
-		s.config.Observer.Sessions(s.speakers())
+	s.derived = s.records.sessionChanges
+	s.view.MACs = s.records.macs()
+	s.watchNodes()
+	if s.listed {
+		s.judge.Sessions(s.records.epochs())
 	}
-	s.derived.planned, s.derived.sessionChanges = true, s.records.sessionChanges
-
-	held := map[netip.Addr]string{}
-	for vip, lease := range s.records.leases {
-		if session, ok := s.records.sessions[lease.Holder]; ok && session.Epoch == lease.Epoch {
-			held[vip] = lease.Holder
-		}
-	}
-	live := func(node string) bool {
-		return s.records.sessions[node].Epoch != "" && !s.records.sessions[node].Leaving
-	}
-	candidates := plan.Candidates(s.plan, live, held)
-	before := s.view.Targets
-	s.view.Targets = make(map[netip.Addr]Target, len(s.plan))
-	for vip, planned := range s.plan {
-		verdict := planned.Verdict(s.config.Node)
-		target := Target{Candidates: candidates[vip], Interfaces: verdict.Interfaces, Reason: string(verdict.Reason)}
-		if !verdict.Eligible {
-			target.Interfaces = before[vip].Interfaces // until it is handed over it stays where it was
-		} else if !verdict.InSubnet && slices.ContainsFunc(candidates[vip], func(node string) bool { return planned.Verdict(node).InSubnet }) {
-			target.Misplaced, target.Reason = true, "no address in the VIP's subnet"
-		}
-		s.view.Targets[vip] = target
-		s.config.Announcer.Watch(vip)
-		if s.core.Answering(vip) {
-			s.config.Announcer.Announce(vip, target.Interfaces) // moves it when the interfaces have changed
-			s.config.Observer.Announced(planned)                // shows it on Services that are new on the VIP
-		}
-	}
-	for vip := range s.core.vips {
-		if _, planned := s.plan[vip]; !planned && !s.core.Answering(vip) {
-			s.config.Announcer.Unwatch(vip)
-		}
-	}
+	s.setPeriod(membership.ScalePeriod(s.config.Timing.Period, len(s.records.epochs())))
+	s.config.Observer.Sessions(s.speakers())
 }
 
 // setPeriod makes heartbeats, and with them the loop, slower in a large cluster (E11).

@@ -181,12 +181,11 @@ func (c *Core) noticeReturns(v *View) {
 		epoch := string(session.Epoch)
 		at, ok := v.Liveness.LastHeard(epoch)
 		hears := ok && v.Now.Sub(at) < c.timing.silence()
-		if hears && !c.heard[epoch] {
-			returned = true
-		}
-		if hears {
-			c.heard[epoch] = true
-		} else {
+		_, before := c.heard[epoch]
+		switch {
+		case hears && !before:
+			c.heard[epoch], returned = v.Now, true
+		case !hears:
 			delete(c.heard, epoch)
 		}
 	}

@@ -58,7 +58,7 @@ func (c *Core) unopposed(v *View, vip *vip, lease Lease, rank int, out *Actions)
 		first.contested, first.from = false, time.Time{}
 	}
 	if first.since.IsZero() {
-		from := later(later(vip.voidSince, c.takesSince), first.from)
+		from := later(later(vip.voidSince, first.from), later(c.takesSince, c.takesFrom))
 		if v.Now.Sub(from) < time.Duration(rank)*probeTurn || c.probesStarted >= probesStarted {
 			return false
 		}
@@ -162,8 +162,8 @@ func (c *Core) judgeStranger(v *View, vip *vip, out *Actions) {
 }
 
 // claimReason says in words why this speaker claims a VIP that nobody holds.
-func claimReason(target Target, rank int) string {
-	if rank < 0 {
+func claimReason(target Target, rank int, listed bool) string {
+	if !listed {
 		return fmt.Sprintf("none of %d candidates took it", len(target.Candidates))
 	}
 	return fmt.Sprintf("candidate %d of %d, and nobody holds it", rank+1, len(target.Candidates))

@@ -4,9 +4,39 @@ package election
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/plan"
 )
+
+// Reasons for a hand-over that are not the plan's. Those of the plan, such as plan.Cordoned, say why this node may not announce the VIP any more.
+const (
+	// SpeakerStops: the speaker was told to stop.
+	SpeakerStops = "SpeakerStops"
+	// Isolated: neither the gateway nor any other speaker is heard (E9).
+	Isolated = "Isolated"
+	// LinkDown: the node has no interface to announce on.
+	LinkDown = "LinkDown"
+	// PreferredNode: a node that the preferredNodeSelectors weigh more may announce the VIP.
+	PreferredNode = "PreferredNode"
+	// NotInSubnet: a node with an address in the VIP's subnet may announce it; this one has none.
+	NotInSubnet = "NotInSubnet"
+	// Rebalance: this node holds more than its share, and another less.
+	Rebalance = "Rebalance"
+	// BackOff: this node, whose sessions were ended too often lately, holds the VIP for want of another, and there is another now.
+	BackOff = "BackOff"
+)
+
+// HandOver is a hand-over that has ended: the new holder was heard, or did not need to be.
+type HandOver struct {
+	VIP    netip.Addr
+	To     string
+	Reason string
+	// Took is the time from the first request to a successor until this speaker stopped answering.
+	Took time.Duration
+}
 
 // hold is for a VIP that is this speaker's by the records: it answers, or hands over (E8).
 func (c *Core) hold(v *View, vip *vip, lease Lease, target Target, planned bool, out *Actions) {
@@ -22,26 +52,10 @@ func (c *Core) hold(v *View, vip *vip, lease Lease, target Target, planned bool,
 		vip.readFor = at
 		c.read(v, vip, out) // the successor announces, and the watch is silent about it
 	}
-	stays := slices.Contains(target.Candidates, c.node) && !target.Misplaced && !v.Leaving && !c.isolated && !v.LinkDown
-	if stays {
-		switch { // who was named may take it until that is taken back, and is then a successor like any other
-		case v.Now.Sub(vip.namedAt) < c.timing.SuccessorWait:
-		case lease.Successor != "":
-			vip.namedAt = v.Now
-			out.Namings = append(out.Namings, Naming{VIP: vip.address, Base: lease, Reason: "stays"})
-		default:
-			vip.named, vip.passed, vip.rounds = "", nil, 0
-		}
+	reason := c.mustLeave(v, target)
+	if reason == "" {
+		c.keep(v, vip, lease, target, out)
 		return
-	}
-	reason := target.Reason
-	switch {
-	case v.Leaving:
-		reason = "speaker stops"
-	case c.isolated:
-		reason = "isolated from the LAN"
-	case v.LinkDown:
-		reason = "no interface to announce on"
 	}
 	if !c.otherCandidate(target) {
 		if !v.Leaving && !c.isolated && !v.LinkDown {
@@ -54,10 +68,46 @@ func (c *Core) hold(v *View, vip *vip, lease Lease, target Target, planned bool,
 	if vip.named != "" && v.Now.Sub(vip.namedAt) < c.timing.SuccessorWait<<min(vip.rounds, 5) {
 		return
 	}
-	next := c.successor(v, vip, target)
-	vip.named, vip.namedAt = next, v.Now
-	vip.passed = append(vip.passed, next)
-	out.Namings = append(out.Namings, Naming{VIP: vip.address, Base: lease, Successor: next, Reason: reason})
+	vip.moving = false
+	c.name(v, vip, lease, c.successor(v, vip, target), reason, out)
+}
+
+// mustLeave says why this speaker may not keep a VIP that it holds; empty when it may.
+func (c *Core) mustLeave(v *View, target Target) string {
+	switch {
+	case v.Leaving:
+		return SpeakerStops
+	case c.isolated:
+		return Isolated
+	case v.LinkDown:
+		return LinkDown
+	case c.rank(target) >= 0:
+		return ""
+	case target.Reason != "":
+		return target.Reason
+	case target.Eligible && len(target.Candidates) > 0:
+		return BackOff
+	}
+	return string(plan.NoSpeaker)
+}
+
+// name asks a node to take a VIP.
+func (c *Core) name(v *View, vip *vip, lease Lease, successor, reason string, out *Actions) {
+	if vip.askedAt.IsZero() {
+		vip.askedAt = v.Now
+	}
+	again := vip.named != ""
+	vip.named, vip.namedAt, vip.why = successor, v.Now, reason
+	vip.passed = append(vip.passed, successor)
+	if !slices.Contains(vip.asked, successor) {
+		vip.asked = append(vip.asked, successor)
+	}
+	out.Namings = append(out.Namings, Naming{VIP: vip.address, Base: lease, Successor: successor, Reason: reason, Again: again})
+}
+
+// unname ends a request to take a VIP. Whom it went to is remembered: one that takes the VIP all the same is still a successor.
+func (v *vip) unname() {
+	v.named, v.passed, v.rounds, v.askedAt, v.moving = "", nil, 0, time.Time{}, false
 }
 
 // successor is the first candidate that was not asked yet: among those heard in their current epoch, unless none is.
@@ -96,14 +146,22 @@ func (c *Core) otherCandidate(target Target) bool {
 func (c *Core) stand(v *View, vip *vip, lease Lease, target Target, out *Actions) {
 	if vip.lostAt.IsZero() {
 		vip.lostAt = v.Now
-		vip.handedOver = vip.answering && slices.Contains(vip.passed, lease.Holder)
-		vip.named, vip.passed, vip.rounds, vip.yielded = "", nil, 0, false
+		vip.handedOver = slices.Contains(vip.asked, lease.Holder)
+		vip.handOver = HandOver{VIP: vip.address, To: lease.Holder, Reason: vip.why, Took: v.Now.Sub(vip.askedAt)}
+		if vip.askedAt.IsZero() { // the request had been dropped
+			vip.handOver.Took = v.Now.Sub(vip.namedAt)
+		}
+		vip.asked = nil
+		vip.yielded, vip.refused = false, 0
+		vip.unname()
+		if vip.handedOver && !vip.answering { // its interface was lost before
+			out.HandOvers = append(out.HandOvers, vip.handOver)
+		}
 	}
 	if vip.answering {
 		c.letGo(v, vip, lease, out)
 	}
-	if lease.Successor == c.node && !vip.claiming && !v.Now.Before(vip.claimFrom) && !c.takesSince.IsZero() &&
-		slices.Contains(target.Candidates, c.node) {
+	if lease.Successor == c.node && !vip.claiming && !v.Now.Before(vip.claimFrom) && c.takes(v, target) && c.rank(target) >= 0 {
 		c.claim(v, vip, lease, "asked by "+lease.Holder, out)
 	}
 }
@@ -114,10 +172,17 @@ func (c *Core) letGo(v *View, vip *vip, lease Lease, out *Actions) {
 	case !vip.handedOver:
 		c.stop(vip, "lost to leader "+lease.Holder, out)
 	case heard && !heardAt.Before(vip.namedAt):
-		c.stop(vip, fmt.Sprintf("handed over to leader %s, which was heard after %s", lease.Holder, v.Now.Sub(vip.lostAt).Round(time.Millisecond)), out)
+		c.stop(vip, fmt.Sprintf("handed over to leader %s, which was heard", lease.Holder), out)
+		c.completed(v, vip, out)
 	case v.Now.Sub(vip.lostAt) >= c.timing.SessionDuration:
 		c.stop(vip, "handed over to leader "+lease.Holder+", which was never heard", out)
+		c.completed(v, vip, out)
 	default:
 		c.probe(v, vip, probeHandOver, out)
 	}
+}
+
+func (c *Core) completed(v *View, vip *vip, out *Actions) {
+	vip.handOver.Took += v.Now.Sub(vip.lostAt)
+	out.HandOvers = append(out.HandOvers, vip.handOver)
 }

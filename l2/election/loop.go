@@ -5,6 +5,7 @@ package election
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/membership"
@@ -73,10 +74,11 @@ func (s *Speaker) turn(ctx context.Context, beat bool) {
 
 	now := time.Now()
 	s.derive()
+	s.retarget(now)
 	s.view.Now = now
 	s.view.Sessions, s.view.Leases = s.records.sessions, s.records.leases
 	s.view.Liveness = s.judge
-	s.view.Synced = s.listed && s.planned
+	s.view.Synced = s.targeting.done
 	s.view.LinkDown = len(s.interfaces) == 0
 	s.view.Sightings, s.sightings = s.sightings, nil
 	s.fresh.Store(s.core.renewed(&s.view))
@@ -102,9 +104,15 @@ func (s *Speaker) act(ctx context.Context, actions Actions) {
 			s.config.Observer.Announced(s.plan[change.VIP])
 		} else {
 			s.config.Announcer.Withdraw(change.VIP)
-			s.log.Info("withdraw", "vip", change.VIP, "node", s.config.Node, "reason", change.Reason)
+			if !slices.ContainsFunc(actions.HandOvers, func(h HandOver) bool { return h.VIP == change.VIP }) { // which say more
+				s.log.Info("withdraw", "vip", change.VIP, "node", s.config.Node, "reason", change.Reason)
+			}
 			s.config.Observer.Withdrawn(change.VIP)
 		}
+	}
+	for _, each := range actions.HandOvers {
+		s.summarise = true
+		s.log.Info("withdraw: handed over to the VIP's new leader", "vip", each.VIP, "node", s.config.Node, "reason", each.Reason, "from", s.config.Node, "to", each.To, "took", each.Took.Round(time.Millisecond))
 	}
 	for _, vip := range actions.Reannounce {
 		s.config.Announcer.Reannounce(vip)

@@ -26,6 +26,8 @@ type Records struct {
 	ahead map[netip.Addr]struct{}
 	// sessionChanges counts changes of who has a session and where it announces, for what is derived from that.
 	sessionChanges uint64
+	// holderChanges counts changes of who holds VIPs.
+	holderChanges uint64
 }
 
 // NewRecords returns an empty picture.
@@ -43,7 +45,7 @@ func (r *Records) Listed(objects []*coordinationv1.Lease, version string, now ti
 	listed := parseVersion(version)
 	if listed < r.watched { // versions went back: the API server's store was restored, and nothing that is held counts
 		*r = *NewRecords()
-		r.sessionChanges = uint64(now.UnixNano())
+		r.sessionChanges, r.holderChanges = uint64(now.UnixNano()), uint64(now.UnixNano())
 	}
 	r.watched = max(r.watched, listed)
 	present := make(map[string]bool, len(objects))
@@ -115,6 +117,9 @@ func (r *Records) merge(object *coordinationv1.Lease, now time.Time) {
 			lease.Contested = true
 			lease.Conflict, _ = names.ParseConflict(text) // a conflict that cannot be read is one with a host unknown
 		}
+		if old := r.leases[vip]; old.Holder != lease.Holder || old.Epoch != lease.Epoch {
+			r.holderChanges++
+		}
 		r.leases[vip] = lease
 		if version > r.watched {
 			r.ahead[vip] = struct{}{}
@@ -129,6 +134,11 @@ func (r *Records) merge(object *coordinationv1.Lease, now time.Time) {
 		if seconds := object.Spec.LeaseDurationSeconds; seconds != nil && *seconds > 0 {
 			session.Duration = time.Duration(*seconds) * time.Second
 		}
+		session.Since = old.Since
+		if old.Epoch != session.Epoch {
+			session.Since = now
+		}
+		_, session.BacksOff = object.Annotations[names.AnnotationBackOff]
 		_, session.Leaving = object.Annotations[names.AnnotationLeaving]
 		r.sessions[node] = session
 		if old.Epoch != session.Epoch || describes(old.Object) != describes(object) {
@@ -156,6 +166,7 @@ func (r *Records) forget(name string) {
 	delete(r.versions, name)
 	if vip, ok := names.ParseVIPLease(name); ok {
 		delete(r.leases, vip)
+		r.holderChanges++
 	}
 	if node, ok := names.ParseSessionLease(name); ok {
 		delete(r.sessions, node)
@@ -170,6 +181,7 @@ func describes(object *coordinationv1.Lease) string {
 	}
 	return strings.Join([]string{
 		object.Annotations[names.AnnotationMACs], object.Annotations[names.AnnotationInterfaces], object.Annotations[names.AnnotationLeaving],
+		object.Annotations[names.AnnotationBackOff],
 	}, "\n")
 }
 

@@ -99,9 +99,14 @@ type Speaker struct {
 	sightings  []Sighting
 	electors   map[netip.Addr]context.CancelFunc
 	addresses  map[netip.Addr]string // a node's own address to the node
-	derived    struct {
-		sessionChanges uint64
-		planned        bool
+	plans      uint64                // counts the plans
+	derived    uint64                // the records' sessionChanges that derive has seen
+	// targeting is the computation of the targets; see retarget.
+	targeting struct {
+		busy, done bool
+		version    inputsVersion
+		at         time.Time
+		took       time.Duration
 	}
 	fencedAt  []time.Time
 	summaryAt time.Time
@@ -180,7 +185,7 @@ func (s *Speaker) post(do func()) {
 
 // SetPlan brings a new plan: for each VIP, which nodes are eligible.
 func (s *Speaker) SetPlan(vips map[netip.Addr]plan.VIP) {
-	s.post(func() { s.plan, s.planned, s.derived.planned = vips, true, false })
+	s.post(func() { s.plan, s.planned, s.plans = vips, true, s.plans+1 })
 }
 
 // SetKey brings the key that heartbeats are signed with. Until then none are sent, and none are believed.

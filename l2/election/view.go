@@ -22,6 +22,10 @@ type Session struct {
 	Epoch Epoch
 	// Leaving is set while its speaker hands over in order to stop.
 	Leaving bool
+	// BacksOff is set while its speaker takes no VIPs because its sessions were ended too often (E10).
+	BacksOff bool
+	// Since when, by this speaker's clock, its epoch has been the present one.
+	Since time.Time
 	// Duration after which an unchanged session may be fenced without any other sign (E4 a).
 	Duration time.Duration
 	// ChangedAt is when this speaker last saw the record change, by its own clock.
@@ -57,10 +61,15 @@ type Target struct {
 	Candidates []string
 	// Interfaces on which this node may announce the VIP; nil means all.
 	Interfaces []string
-	// Misplaced is set when this node has no address in the VIP's subnet and another candidate has.
-	Misplaced bool
-	// Reason says why this node is not among the candidates; empty when it is.
+	// Eligible is set when this node may announce the VIP, whether it is listed among the candidates or not.
+	Eligible bool
+	// LastResort is set when all that may announce the VIP back off: then they do not.
+	LastResort bool
+	// Reason says why this node is not eligible; empty when it is.
 	Reason string
+	// Better says why the first candidate should hold the VIP instead of this node, which does: PreferredNode, NotInSubnet or Rebalance;
+	// empty when there is no better place.
+	Better string
 }
 
 // Sighting is an announcement of, or an answer for, a VIP by another host.

@@ -21,12 +21,21 @@ type vip struct {
 	// voidSince is since when nobody holds the VIP by the records; zero while somebody does.
 	voidSince time.Time
 
-	// named is the successor this speaker asked to take the VIP, since namedAt; passed are those who did not.
-	named   string
-	namedAt time.Time
-	passed  []string
+	// named is the successor this speaker asked to take the VIP, since namedAt; passed are those who did not
+	// in this round, asked are all who might still do it.
+	named         string
+	namedAt       time.Time
+	passed, asked []string
 	// rounds in which every candidate has been asked.
 	rounds int
+	// why the VIP is handed over, and askedAt when the first successor was asked; handOver is what becomes of it.
+	why      string
+	askedAt  time.Time
+	handOver HandOver
+	// moving is set while it is handed over without need, moveFrom is when it may be next, and refused how often nobody took it.
+	moving   bool
+	moveFrom time.Time
+	refused  int
 	// handedOver is set when the successor was asked by this speaker, so that it answers until it hears it (E8);
 	// lostAt is when the records first showed another holder.
 	handedOver bool
@@ -86,7 +95,9 @@ func (c *Core) decide(v *View, vip *vip, out *Actions) {
 // seek is for a VIP that nobody holds by the records: candidates claim it in their order (E10), after a probe if it never was held. A speaker that still
 // answers for it, because it was fenced while it could not know, goes on until somebody holds it (E6).
 func (c *Core) seek(v *View, vip *vip, lease Lease, target Target, planned bool, out *Actions) {
-	vip.handedOver, vip.lostAt, vip.named, vip.passed, vip.rounds = false, time.Time{}, "", nil, 0
+	vip.handedOver, vip.lostAt = false, time.Time{}
+	vip.unname()
+	vip.asked = nil
 	if !planned {
 		c.stop(vip, "no Service uses the address", out)
 		return
@@ -98,7 +109,11 @@ func (c *Core) seek(v *View, vip *vip, lease Lease, target Target, planned bool,
 	if vip.voidSince.IsZero() {
 		vip.voidSince = v.Now
 	}
-	if rank < 0 || vip.claiming || v.Now.Before(vip.claimFrom) || c.takesSince.IsZero() {
+	listed := rank >= 0
+	if !listed && target.Eligible && len(target.Candidates) > 0 {
+		rank = c.spareRank(vip, target)
+	}
+	if rank < 0 || vip.claiming || v.Now.Before(vip.claimFrom) || !c.takes(v, target) {
 		vip.first.stop()
 		return
 	}
@@ -106,10 +121,10 @@ func (c *Core) seek(v *View, vip *vip, lease Lease, target Target, planned bool,
 		if !c.unopposed(v, vip, lease, rank, out) {
 			return
 		}
-	} else if v.Now.Sub(later(vip.voidSince, c.takesSince)) < time.Duration(rank)*c.timing.Stagger {
+	} else if v.Now.Sub(later(vip.voidSince, later(c.takesSince, c.takesFrom))) < time.Duration(rank)*c.timing.Stagger {
 		return // speakers that start together may take VIPs at the same moment: their ranks count from then
 	}
-	c.claim(v, vip, lease, claimReason(target, rank), out)
+	c.claim(v, vip, lease, claimReason(target, rank, listed), out)
 }
 
 func (c *Core) answer(v *View, vip *vip, reason string, out *Actions) {

@@ -71,7 +71,7 @@ func (s leaseStore) Replace(objects []any, version string) error {
 	}
 	s.post(func() {
 		s.records.Listed(leases, version, time.Now())
-		s.listed = true
+		s.listed, s.derived = true, 0
 	})
 	return nil
 }

@@ -108,7 +108,11 @@ func (s *Speaker) name(ctx context.Context, naming Naming) {
 		object := naming.Base.Object.DeepCopy()
 		annotate(object, names.AnnotationSuccessor, naming.Successor)
 		if s.swap(ctx, object) && naming.Successor != "" {
-			s.log.Info("Hand over VIP: the successor is asked to take it", "vip", naming.VIP, "from", s.config.Node, "to", naming.Successor, "reason", naming.Reason)
+			level := 4
+			if naming.Again { // somebody should know that it does not go as it should
+				level = 0
+			}
+			s.log.V(level).Info("Hand over VIP: the successor is asked to take it", "vip", naming.VIP, "from", s.config.Node, "to", naming.Successor, "reason", naming.Reason)
 		}
 	})
 }

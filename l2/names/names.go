@@ -22,6 +22,8 @@ const (
 	AnnotationInterfaces = "cloud-provider-l2/interfaces"
 	// AnnotationLeaving is set, on a session Lease, while its speaker hands its VIPs over in order to stop: it takes none.
 	AnnotationLeaving = "cloud-provider-l2/leaving"
+	// AnnotationBackOff is set, on a session Lease, while its speaker takes no VIPs because its sessions were ended too often lately.
+	AnnotationBackOff = "cloud-provider-l2/back-off"
 	// AnnotationFencedBy names, on a session Lease without a holder, the epoch that ended the session.
 	AnnotationFencedBy = "cloud-provider-l2/fenced-by"
 	// LabelLease tells the two kinds of Lease apart: LeaseVIP or LeaseSession.

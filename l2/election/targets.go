@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package election
+
+import (
+	"maps"
+	"net/netip"
+	"time"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/plan"
+)
+
+// retargetAfter is the least time between two computations of the targets for no other reason than that VIPs have moved, and
+// retargetShare how many times as long as the last took: with thousands of VIPs on the move it must not keep a core busy.
+const (
+	retargetAfter = time.Second
+	retargetShare = 20
+)
+
+// inputs is what targets are computed from: a snapshot, of which nothing is changed.
+type inputs struct {
+	node string
+	plan map[netip.Addr]plan.VIP
+	// live are the nodes whose speakers take VIPs; reserve are those and the ones that back off.
+	live, reserve map[string]bool
+	// held is who holds which VIP.
+	held map[netip.Addr]string
+	// before are the targets that this node had.
+	before map[netip.Addr]Target
+
+	version inputsVersion
+}
+
+// inputsVersion counts the changes of what the inputs are taken from.
+type inputsVersion struct{ plans, sessions, holders uint64 }
+
+// retarget has the targets computed anew, beside the loop, when something they follow from has changed: for 10,000 VIPs on 200
+// nodes that takes 40 ms, in which the loop must turn. Until then it goes on with the old ones.
+func (s *Speaker) retarget(now time.Time) {
+	version := inputsVersion{plans: s.plans, sessions: s.records.sessionChanges, holders: s.records.holderChanges}
+	if s.targeting.busy || !s.planned || !s.listed || s.targeting.done && version == s.targeting.version {
+		return
+	}
+	onlyHolders := s.targeting.done && version.plans == s.targeting.version.plans && version.sessions == s.targeting.version.sessions
+	if onlyHolders && now.Sub(s.targeting.at) < max(retargetAfter, retargetShare*s.targeting.took) {
+		return
+	}
+	s.targeting.busy, s.targeting.version, s.targeting.at = true, version, now
+	in := s.inputs(version)
+	s.work.Go(func() {
+		began := time.Now()
+		targets := in.targets()
+		took := time.Since(began)
+		s.post(func() { s.retargeted(in, targets, took) })
+	})
+}
+
+func (s *Speaker) inputs(version inputsVersion) inputs {
+	in := inputs{
+		node: s.config.Node, plan: s.plan, live: map[string]bool{}, reserve: map[string]bool{},
+		held: make(map[netip.Addr]string, len(s.records.leases)), before: s.view.Targets, version: version,
+	}
+	for node, session := range s.records.sessions {
+		in.reserve[node] = session.Epoch != "" && !session.Leaving
+		in.live[node] = in.reserve[node] && !session.BacksOff
+	}
+	for vip, lease := range s.records.leases {
+		if session, ok := s.records.sessions[lease.Holder]; ok && session.Epoch == lease.Epoch {
+			in.held[vip] = lease.Holder
+		}
+	}
+	return in
+}
+
+// targets says of each VIP of the plan what it is to this node.
+func (in inputs) targets() map[netip.Addr]Target {
+	orders := plan.Candidates(in.plan, func(node string) bool { return in.live[node] }, in.held)
+	reserve := in.reserveOrders(orders)
+	targets := make(map[netip.Addr]Target, len(in.plan))
+	for vip, planned := range in.plan {
+		targets[vip] = in.target(vip, planned, orders[vip], reserve[vip])
+	}
+	return targets
+}
+
+// reserveOrders orders the nodes that back off, for those VIPs that no other may announce: better a speaker that flaps than none.
+func (in inputs) reserveOrders(orders map[netip.Addr][]string) map[netip.Addr][]string {
+	if maps.Equal(in.live, in.reserve) {
+		return nil
+	}
+	left := map[netip.Addr]plan.VIP{}
+	for vip, planned := range in.plan {
+		if len(orders[vip]) == 0 {
+			left[vip] = planned
+		}
+	}
+	return plan.Candidates(left, func(node string) bool { return in.reserve[node] }, in.held)
+}
+
+func (in inputs) target(vip netip.Addr, planned plan.VIP, order, reserve []string) Target {
+	verdict := planned.Verdict(in.node)
+	target := Target{Candidates: order, Interfaces: verdict.Interfaces, Eligible: verdict.Eligible, Reason: string(verdict.Reason)}
+	if len(order) == 0 {
+		target.Candidates, target.LastResort = reserve, len(reserve) > 0
+	}
+	if !verdict.Eligible {
+		target.Interfaces = in.before[vip].Interfaces // until it is handed over it stays where it was
+		return target
+	}
+	if in.held[vip] == in.node && len(target.Candidates) > 0 && target.Candidates[0] != in.node {
+		target.Better = whyBetter(planned.Verdict(target.Candidates[0]), verdict)
+	}
+	return target
+}
+
+// whyBetter says why another node should hold what a node holds that may announce it as well.
+func whyBetter(other, own plan.Verdict) string {
+	switch {
+	case other.Score > own.Score:
+		return PreferredNode
+	case other.Score == own.Score && other.InSubnet && !own.InSubnet:
+		return NotInSubnet
+	}
+	return Rebalance
+}
+
+// retargeted takes in targets that were computed.
+func (s *Speaker) retargeted(in inputs, targets map[netip.Addr]Target, took time.Duration) {
+	s.targeting.busy, s.targeting.done, s.targeting.took = false, true, took
+	s.view.Targets = targets
+	for vip := range targets {
+		if _, known := in.before[vip]; !known {
+			s.config.Announcer.Watch(vip)
+		}
+	}
+	for _, vip := range s.core.AnsweringFor() {
+		if planned, ok := in.plan[vip]; ok {
+			s.config.Announcer.Announce(vip, targets[vip].Interfaces) // moves it when the interfaces have changed
+			s.config.Observer.Announced(planned)                      // shows it on Services that are new on the VIP
+		}
+	}
+	for vip := range s.core.vips {
+		if _, planned := targets[vip]; !planned && !s.core.Answering(vip) {
+			s.config.Announcer.Unwatch(vip)
+		}
+	}
+}
