@@ -139,7 +139,9 @@ func relay(ctx context.Context, announcer *announce.Announcer, transport *member
 		case <-announcer.Changes():
 			interfaces()
 		case sighting := <-announcer.Sightings():
-			speaker.Sight(sighting.Addr, sighting.MAC.String(), sighting.Interface)
+			if sighting.Kind != announce.KindProbe { // interest is no claim
+				speaker.Sight(sighting.Addr, sighting.MAC.String(), sighting.Interface)
+			}
 		case datagram := <-transport.Datagrams():
 			speaker.Hear(datagram.Data, datagram.At)
 		}

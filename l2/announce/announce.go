@@ -46,6 +46,9 @@ type Config struct {
 	// AnnounceOnReturn says whether to announce, unasked, the VIPs on an interface that has come up. A speaker whose
 	// session is not fresh says no, probes, and then calls Reannounce (rule E9). It must neither block nor call back. nil: always.
 	AnnounceOnReturn func() bool
+	// GratuitousInterval is how often every VIP is announced again although nothing has changed, for switches that forget a MAC
+	// from which little comes. 0: never.
+	GratuitousInterval time.Duration
 	// Metrics counts what is done and what is dropped; nil counts nothing.
 	Metrics *Metrics
 }
@@ -84,6 +87,9 @@ type Announcer struct {
 	changes   chan struct{}
 	narrow    chan struct{} // the filters let through more than they must
 	relist    chan struct{} // a socket has failed: look at the interfaces again
+
+	// probed are the groups joined for addresses that are probed for. Guarded by mu.
+	probed map[netip.Addr]probedGroup
 }
 
 // vip is one announced address. It is replaced, never changed.
@@ -125,6 +131,7 @@ func New(logger klog.Logger, config Config) (*Announcer, error) {
 		changes:   make(chan struct{}, 1),
 		narrow:    make(chan struct{}, 1),
 		relist:    make(chan struct{}, 1),
+		probed:    map[netip.Addr]probedGroup{},
 	}
 	a.links.Store(&[]*link{})
 	a.ownMACs.Store(&[]MAC{})
@@ -140,6 +147,9 @@ func (a *Announcer) Run(ctx context.Context) error {
 	var bursts sync.WaitGroup
 	ctx, cancel := context.WithCancel(ctx)
 	bursts.Go(func() { a.bursts.run(ctx, a.sendAnnouncement) })
+	if a.config.GratuitousInterval > 0 {
+		bursts.Go(func() { a.repeatAnnouncements(ctx) })
+	}
 	defer func() {
 		cancel()
 		bursts.Wait()
@@ -257,13 +267,15 @@ func (a *Announcer) Unwatch(addr netip.Addr) {
 func (a *Announcer) Sightings() <-chan Sighting { return a.sightings }
 
 // Probe asks, once and on the named interfaces (none: all), whether somebody has addr, without touching anybody's
-// neighbour table (RFC 5227 section 2.1.1, RFC 4862 section 5.4.2). The answer is a Sighting, so addr must be watched or announced.
+// neighbour table (RFC 5227 section 2.1.1, RFC 4862 section 5.4.2). The answer is a Sighting, so addr must be watched or
+// announced. So is, for two seconds, the probe of another host that would like to have addr at the same time.
 func (a *Announcer) Probe(addr netip.Addr, interfaces []string) {
 	addr = addr.Unmap().WithZone("")
 	proto := protocolFor(addr)
 	if proto == nil {
 		return
 	}
+	a.hearProbes(addr, interfaces)
 	for _, l := range *a.links.Load() {
 		state := l.state.Load()
 		if !state.up || (len(interfaces) > 0 && !slices.Contains(interfaces, state.name)) {
@@ -330,6 +342,22 @@ func (a *Announcer) sendAnnouncement(n announcement) (frames int, next sendResul
 		}
 	}
 	return frames, sendDone
+}
+
+// repeatAnnouncements announces every VIP now and then, until ctx is done. What has changed goes first.
+func (a *Announcer) repeatAnnouncements(ctx context.Context) {
+	tick := time.NewTicker(a.config.GratuitousInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			for _, v := range a.vips.all() {
+				a.bursts.repeat(announcement{vip: v, rounds: 1})
+			}
+		}
+	}
 }
 
 // announceOn announces every VIP on one interface: it is new, has come up or has another MAC. The caller holds mu.

@@ -99,7 +99,7 @@ func (arpProtocol) reply(frame []byte, mac MAC) []byte {
 	return frame
 }
 
-// claimFilter passes replies, and requests that are announcements.
+// claimFilter passes replies, requests that are announcements, and probes.
 func (arpProtocol) claimFilter(senders []netip.Addr) []bpf.Instruction {
 	bySender := []bpf.Instruction{acceptFrame}
 	if senders != nil {
@@ -115,10 +115,13 @@ func (arpProtocol) claimFilter(senders []netip.Addr) []bpf.Instruction {
 		bpf.LoadAbsolute{Off: arpTarget, Size: 4},
 		bpf.TAX{},
 		bpf.LoadAbsolute{Off: arpOperation, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(arp.OperationReply), SkipTrue: 4},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(arp.OperationRequest), SkipTrue: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(arp.OperationReply), SkipTrue: 7},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(arp.OperationRequest), SkipTrue: 5},
 		bpf.LoadAbsolute{Off: arpSender, Size: 4},
-		bpf.JumpIfX{Cond: bpf.JumpEqual, SkipTrue: 1},
+		bpf.JumpIfX{Cond: bpf.JumpEqual, SkipTrue: 4},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: 2},
+		bpf.TXA{}, // a probe: what counts is the target
+		bpf.Jump{Skip: 2},
 		bpf.RetConstant{Val: 0},
 		bpf.LoadAbsolute{Off: arpSender, Size: 4},
 	}, bySender)
@@ -132,12 +135,16 @@ func (arpProtocol) claim(frame []byte) (netip.Addr, MAC, Kind, DropReason) {
 	if !mac.isHost() {
 		return netip.Addr{}, MAC{}, 0, SenderMAC
 	}
-	from := netip.AddrFrom4([4]byte(frame[arpSender:]))
+	operation := arp.Operation(binary.BigEndian.Uint16(frame[arpOperation:]))
+	from, target := netip.AddrFrom4([4]byte(frame[arpSender:])), netip.AddrFrom4([4]byte(frame[arpTarget:]))
+	if from.IsUnspecified() && operation == arp.OperationRequest && isHostIPv4(target) {
+		return target, mac, KindProbe, passed
+	}
 	if !isHostIPv4(from) {
 		return netip.Addr{}, MAC{}, 0, SenderAddress
 	}
-	toItself := from == netip.AddrFrom4([4]byte(frame[arpTarget:]))
-	switch operation := arp.Operation(binary.BigEndian.Uint16(frame[arpOperation:])); {
+	toItself := from == target
+	switch {
 	case toItself && (operation == arp.OperationRequest || operation == arp.OperationReply):
 		return from, mac, KindAnnouncement, passed
 	case operation == arp.OperationReply:

@@ -128,6 +128,9 @@ func TestARPClaims(t *testing.T) {
 		{"reply", frame(arp.OperationReply, vip1, clientIP), answer{vip1, theirMAC, KindReply, passed}},
 		{"reply to a probe", frame(arp.OperationReply, vip1, netip.IPv4Unspecified()), answer{vip1, theirMAC, KindReply, passed}},
 		{"request", frame(arp.OperationRequest, vip1, clientIP), answer{reason: Announcement}},
+		{"probe", frame(arp.OperationRequest, netip.IPv4Unspecified(), vip1), answer{vip1, theirMAC, KindProbe, passed}},
+		{"probe for what no host can have", frame(arp.OperationRequest, netip.IPv4Unspecified(), ipv4Broadcast), answer{reason: SenderAddress}},
+		{"all zero", frame(arp.OperationRequest, netip.IPv4Unspecified(), netip.IPv4Unspecified()), answer{reason: SenderAddress}},
 		{"reverse ARP", frame(3, vip1, vip1), answer{reason: Operation}},
 		{"no sender", frame(arp.OperationReply, netip.IPv4Unspecified(), vip1), answer{reason: SenderAddress}},
 		{"multicast MAC", put(frame(arp.OperationReply, vip1, vip1), arpSenderMAC, 1), answer{reason: SenderMAC}},
@@ -156,8 +159,14 @@ func TestARPFramesOfOurOwn(t *testing.T) {
 	if target, reason := (arpProtocol{}).request(probe, theirMAC); target != vip1 || reason != passed {
 		t.Errorf("probe is heard as %v %q", target, reason)
 	}
-	if sender := [4]byte(probe[arpSender:]); sender != [4]byte{} {
-		t.Errorf("probe has sender %v", sender)
+	// RFC 5227 section 2.1.1: broadcast, all zero but the sender's MAC and the target.
+	var sent arp.Packet
+	must(t, sent.UnmarshalBinary(probe[etherHeader:]))
+	if !sent.SenderIP.IsUnspecified() || MAC(sent.TargetHardwareAddr) != (MAC{}) || MAC(sent.SenderHardwareAddr) != ourMAC || MAC(probe) != etherBroadcast {
+		t.Errorf("probe: %+v to %v", sent, MAC(probe))
+	}
+	if addr, mac, kind, reason := (arpProtocol{}).claim(probe); addr != vip1 || mac != ourMAC || kind != KindProbe || reason != passed {
+		t.Errorf("probe is heard by who listens as %v %v %v %q", addr, mac, kind, reason)
 	}
 	ask, err := arpProtocol{}.ask(ourMAC, nodeIP, vip1)
 	must(t, err)
@@ -192,7 +201,8 @@ func TestARPFilters(t *testing.T) {
 		want         [4]bool
 	}{
 		{"request", arp.OperationRequest, clientIP, vip1, [4]bool{true, false, false, false}},
-		{"probe", arp.OperationRequest, netip.IPv4Unspecified(), vip1, [4]bool{true, false, false, false}},
+		{"probe", arp.OperationRequest, netip.IPv4Unspecified(), vip1, [4]bool{true, true, false, true}},
+		{"probe for another", arp.OperationRequest, netip.IPv4Unspecified(), vip2, [4]bool{true, true, false, false}},
 		{"announcing request", arp.OperationRequest, vip1, vip1, [4]bool{false, true, false, true}},
 		{"announcing reply", arp.OperationReply, vip1, vip1, [4]bool{false, true, false, true}},
 		{"reply", arp.OperationReply, vip1, clientIP, [4]bool{false, true, false, true}},
@@ -278,6 +288,9 @@ func FuzzARPClaim(f *testing.F) {
 			f.Add(frame)
 		}
 	}
+	probe, err := arpProtocol{}.probe(theirMAC, vip1)
+	must(f, err)
+	f.Add(probe)
 	filter := filterVM(f, arpProtocol{}.claimFilter(nil))
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		frame = frame[:min(len(frame), maxFrame+1)]
@@ -285,12 +298,18 @@ func FuzzARPClaim(f *testing.F) {
 		if reason != passed {
 			return
 		}
-		if !filter(frame) {
+		if !filter(frame) || !filterVM(t, arpProtocol{}.claimFilter([]netip.Addr{addr}))(frame) {
 			t.Fatal("the kernel would have dropped it")
 		}
 		var p arp.Packet
 		if err := p.UnmarshalBinary(frame[etherHeader:]); err != nil {
 			t.Fatalf("accepted what is not ARP: %v", err)
+		}
+		if kind == KindProbe {
+			if p.Operation != arp.OperationRequest || !p.SenderIP.IsUnspecified() || p.TargetIP != addr || MAC(p.SenderHardwareAddr) != mac {
+				t.Fatalf("read %+v as a probe for %v by %v", p, addr, mac)
+			}
+			return
 		}
 		if p.SenderIP != addr || !bytes.Equal(p.SenderHardwareAddr, mac[:]) || !mac.isHost() {
 			t.Fatalf("read %+v as a claim of %v by %v", p, addr, mac)

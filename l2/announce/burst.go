@@ -123,6 +123,7 @@ func (q *burstQueue) repeat(n announcement) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.again = append(q.again, repetition{n, time.Now().Add(burstInterval)})
+	signal(q.woken)
 }
 
 // sleep waits for an announcement to be added or due; false means that ctx is done.

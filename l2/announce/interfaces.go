@@ -26,7 +26,7 @@ const DefaultExcludeInterfaces = `^(lo|nodelocaldns|ovs-system|br-[0-9a-f]{12}` 
 const (
 	relistRetry    = time.Second           // after a failure
 	relistInterval = 20 * time.Millisecond // at most so often
-	lostInterval   = 10 * time.Second
+	choresInterval = 10 * time.Second
 )
 
 // usable says whether VIPs can be announced on an interface, up or not. master is its master, if it has one.
@@ -71,8 +71,8 @@ func (a *Announcer) follow(ctx context.Context, news *subscription) error {
 	defer list.Stop()
 	narrow := time.NewTimer(narrowDelay)
 	defer narrow.Stop()
-	lost := time.NewTicker(lostInterval)
-	defer lost.Stop()
+	chores := time.NewTicker(choresInterval)
+	defer chores.Stop()
 
 	var listed time.Time
 	var complaint string
@@ -114,10 +114,11 @@ func (a *Announcer) follow(ctx context.Context, news *subscription) error {
 			narrow.Reset(narrowDelay)
 		case <-narrow.C:
 			a.narrowFilters()
-		case <-lost.C:
+		case <-chores.C:
 			for _, l := range *a.links.Load() {
 				l.countLost(a.metrics)
 			}
+			a.leaveProbed()
 		}
 	}
 }

@@ -66,16 +66,13 @@ func (ndpProtocol) claimGroup() netip.Addr { return ipv6AllNodes }
 
 // requestFilter passes solicitations.
 func (ndpProtocol) requestFilter() []bpf.Instruction {
-	return append(ndpOfType(ipv6.ICMPTypeNeighborSolicitation), acceptFrame)
-}
-
-func ndpOfType(icmpType ipv6.ICMPType) []bpf.Instruction {
 	return append(forUs(),
 		bpf.LoadAbsolute{Off: ipv6NextHeader, Size: 1},
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: protocolICMPv6, SkipTrue: 2},
 		bpf.LoadAbsolute{Off: ndpType, Size: 1},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(icmpType), SkipTrue: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(ipv6.ICMPTypeNeighborSolicitation), SkipTrue: 1},
 		bpf.RetConstant{Val: 0},
+		acceptFrame,
 	)
 }
 
@@ -145,12 +142,22 @@ func (ndpProtocol) reply(frame []byte, mac MAC) []byte {
 	return frame
 }
 
-// claimFilter passes advertisements. The accumulator has room for a quarter of an address, so it compares the sum without
-// carry of the four: what gets through by chance is left to user space.
+// claimFilter passes advertisements, and the solicitations of duplicate address detection. The accumulator has room for a
+// quarter of an address, so of targets it compares the sum without carry of the four, and of sources the first one: what gets
+// through by chance is left to user space.
 func (ndpProtocol) claimFilter(senders []netip.Addr) []bpf.Instruction {
-	advertisements := ndpOfType(ipv6.ICMPTypeNeighborAdvertisement)
+	claims := append(forUs(),
+		bpf.LoadAbsolute{Off: ipv6NextHeader, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: protocolICMPv6, SkipTrue: 5},
+		bpf.LoadAbsolute{Off: ndpType, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(ipv6.ICMPTypeNeighborAdvertisement), SkipTrue: 4},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(ipv6.ICMPTypeNeighborSolicitation), SkipTrue: 2},
+		bpf.LoadAbsolute{Off: ipv6Source, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+	)
 	if senders == nil {
-		return append(advertisements, acceptFrame)
+		return append(claims, acceptFrame)
 	}
 	values := make([]uint32, 0, len(senders))
 	for _, sender := range senders {
@@ -159,7 +166,7 @@ func (ndpProtocol) claimFilter(senders []netip.Addr) []bpf.Instruction {
 			binary.BigEndian.Uint32(b[8:])^binary.BigEndian.Uint32(b[12:]))
 	}
 	slices.Sort(values)
-	return slices.Concat(advertisements, []bpf.Instruction{
+	return slices.Concat(claims, []bpf.Instruction{
 		bpf.LoadAbsolute{Off: ndpTarget, Size: 4},
 		bpf.TAX{},
 		bpf.LoadAbsolute{Off: ndpTarget + 4, Size: 4},
@@ -175,7 +182,10 @@ func (ndpProtocol) claimFilter(senders []netip.Addr) []bpf.Instruction {
 
 // claim takes any advertisement for one. That which defends an address against duplicate address detection is
 // not solicited by its flags, so the answer to a probe is a KindAnnouncement.
-func (ndpProtocol) claim(frame []byte) (netip.Addr, MAC, Kind, DropReason) {
+func (p ndpProtocol) claim(frame []byte) (netip.Addr, MAC, Kind, DropReason) {
+	if len(frame) > ndpType && frame[ndpType] == byte(ipv6.ICMPTypeNeighborSolicitation) {
+		return p.detection(frame)
+	}
 	if reason := ndpCheck(frame, ipv6.ICMPTypeNeighborAdvertisement); reason != passed {
 		return netip.Addr{}, MAC{}, 0, reason
 	}
@@ -200,6 +210,31 @@ func (ndpProtocol) claim(frame []byte) (netip.Addr, MAC, Kind, DropReason) {
 		return netip.Addr{}, MAC{}, 0, Malformed
 	}
 	return target, mac, KindReply, passed
+}
+
+// detection takes a solicitation that has no sender for a probe (RFC 4862 section 5.4.3).
+func (ndpProtocol) detection(frame []byte) (netip.Addr, MAC, Kind, DropReason) {
+	if reason := ndpCheck(frame, ipv6.ICMPTypeNeighborSolicitation); reason != passed {
+		return netip.Addr{}, MAC{}, 0, reason
+	}
+	if !addressAt(frame, ipv6Source).IsUnspecified() {
+		return netip.Addr{}, MAC{}, 0, Operation
+	}
+	_, optioned, reason := ndpOption(frame, ndp.Source)
+	switch {
+	case reason != passed:
+		return netip.Addr{}, MAC{}, 0, reason
+	case optioned, !isSolicitedNode(addressAt(frame, ipv6Destination)):
+		return netip.Addr{}, MAC{}, 0, Malformed
+	}
+	mac, target := MAC(frame[etherSource:]), addressAt(frame, ndpTarget)
+	switch {
+	case !mac.isHost():
+		return netip.Addr{}, MAC{}, 0, SenderMAC
+	case target.IsUnspecified(), target.IsLoopback():
+		return netip.Addr{}, MAC{}, 0, SenderAddress
+	}
+	return target, mac, KindProbe, passed
 }
 
 // announcements are one unsolicited advertisement to all nodes (RFC 4861 section 7.2.6).

@@ -236,6 +236,12 @@ func TestNDPClaims(t *testing.T) {
 		{"of a router", patched(announcement(), ndpFlags, 0xa0), answer{vip6, theirMAC, KindAnnouncement, passed}},
 		{"solicited by everybody", patched(announcement(), ndpFlags, ndpSolicited), answer{reason: Malformed}},
 		{"solicitation", solicitation(t, vip6, clientIP6), answer{reason: Operation}},
+		{"duplicate address detection", detection(t, vip6), answer{vip6, theirMAC, KindProbe, passed}},
+		{"duplicate address detection from beyond a router", put(detection(t, vip6), ipv6HopLimit, 64), answer{reason: HopLimit}},
+		{"duplicate address detection with a MAC", withOptions(detection(t, vip6), 1, 1, 2, 0, 0, 0, 0, 2), answer{reason: Malformed}},
+		{"duplicate address detection of one host", resummed(put(detection(t, vip6), ipv6Destination, vip6.AsSlice()...)), answer{reason: Malformed}},
+		{"duplicate address detection of no address", patched(detection(t, vip6), ndpTarget, make([]byte, 16)...), answer{reason: SenderAddress}},
+		{"duplicate address detection by a group", put(detection(t, vip6), etherSource, 3), answer{reason: SenderMAC}},
 		{"from beyond a router", put(announcement(), ipv6HopLimit, 64), answer{reason: HopLimit}},
 		{"checksum", put(announcement(), ndpChecksum, 1, 2), answer{reason: Malformed}},
 		{"option without length", withOptions(announcement(), 2, 0, 0, 0, 0, 0, 0, 0), answer{reason: Malformed}},
@@ -283,6 +289,9 @@ func TestNDPFramesOfOurOwn(t *testing.T) {
 		if target, reason := (ndpProtocol{}).request(frame, theirMAC); target != vip6 || reason != passed {
 			t.Errorf("%s is heard as %v %q", name, target, reason)
 		}
+		if _, _, kind, _ := (ndpProtocol{}).claim(frame); (kind == KindProbe) != (name == "probe") {
+			t.Errorf("%s is heard by who listens as %v", name, kind)
+		}
 		_, source, destination, message := parseNDP(t, frame)
 		ns, ok := message.(*ndp.NeighborSolicitation)
 		if !ok || source != want.from || destination != group || (len(ns.Options) == 0) != source.IsUnspecified() {
@@ -302,7 +311,8 @@ func TestNDPFilters(t *testing.T) {
 		want  [4]bool
 	}{
 		{"solicitation", solicitation(t, clientIP6, vip6), [4]bool{true, false, false, false}},
-		{"duplicate address detection", detection(t, vip6), [4]bool{true, false, false, false}},
+		{"duplicate address detection", detection(t, vip6), [4]bool{true, true, false, true}},
+		{"duplicate address detection of another address", detection(t, otherVIP6), [4]bool{true, true, false, false}},
 		{"unsolicited", advertisement(t, ipv6AllNodes, vip6, false), [4]bool{false, true, false, true}},
 		{"solicited", advertisement(t, nodeIP6, vip6, true), [4]bool{false, true, false, true}},
 		{"of another address", advertisement(t, ipv6AllNodes, otherVIP6, false), [4]bool{false, true, false, false}},
@@ -433,6 +443,8 @@ func FuzzNDPClaim(f *testing.F) {
 	f.Add(advertisement(f, ipv6AllNodes, vip6, false, targetMAC(theirMAC)), true)
 	f.Add(advertisement(f, nodeIP6, vip6, true), true)
 	f.Add(solicitation(f, clientIP6, vip6), true)
+	f.Add(detection(f, vip6), true)
+	f.Add(withOptions(detection(f, vip6), 14, 1, 1, 2, 3, 4, 5, 6), true) // a nonce, RFC 7527
 	filter := filterVM(f, ndpProtocol{}.claimFilter(nil))
 	f.Fuzz(func(t *testing.T, sent []byte, resum bool) {
 		if resum && len(sent) >= ndpOptions {
@@ -448,7 +460,14 @@ func FuzzNDPClaim(f *testing.F) {
 		}
 		message, err := ndp.ParseMessage(plainOptions(frame[ndpType : ndpType+int(binary.BigEndian.Uint16(frame[ipv6Length:]))]))
 		if err != nil {
-			t.Fatalf("accepted what is no advertisement: %v", err)
+			t.Fatalf("accepted what is neither advertisement nor solicitation: %v", err)
+		}
+		if kind == KindProbe {
+			ns, ok := message.(*ndp.NeighborSolicitation)
+			if !ok || ns.TargetAddress != addr || !addressAt(frame, ipv6Source).IsUnspecified() || MAC(frame[etherSource:]) != mac {
+				t.Fatalf("read %+v as a probe for %v by %v", message, addr, mac)
+			}
+			return
 		}
 		na, ok := message.(*ndp.NeighborAdvertisement)
 		if !ok || na.TargetAddress != addr || na.Solicited != (kind == KindReply) || !mac.isHost() {

@@ -31,7 +31,7 @@ type protocol interface {
 	// claimFilter passes, in the kernel, what claim may accept from one of the senders; nil means from anybody.
 	// It is too long for the kernel when there are too many.
 	claimFilter(senders []netip.Addr) []bpf.Instruction
-	// claim finds out who says in the frame that an address is theirs, unasked or in reply.
+	// claim finds out who says in the frame that an address is theirs, unasked or in reply, or would like it to be.
 	claim(frame []byte) (netip.Addr, MAC, Kind, DropReason)
 
 	// announcements tell everybody on the link that addr is at mac.

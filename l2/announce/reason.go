@@ -25,6 +25,7 @@ const (
 	OtherInterface      // asks for a VIP that is not announced on this interface
 	Stalled             // the decision loop does not turn (rule E5)
 	NotWatched          // claims an address nobody here watches
+	NotProbed           // would like to have an address that this host is not about to take
 	RateLimited         // one claim too many
 	QueueFull           // nobody reads the sightings
 	ReceiveQueueFull    // arrived faster than it was read
@@ -50,6 +51,7 @@ var reasonText = [reasonCount]string{
 	OtherInterface:      "OtherInterface",
 	Stalled:             "Stalled",
 	NotWatched:          "NotWatched",
+	NotProbed:           "NotProbed",
 	RateLimited:         "RateLimited",
 	QueueFull:           "QueueFull",
 	ReceiveQueueFull:    "ReceiveQueueFull",

@@ -5,12 +5,13 @@ package announce
 import (
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
 )
 
-// Sighting is somebody else's claim to a watched or announced address.
+// Sighting is somebody else's claim to a watched or announced address, or interest in it.
 type Sighting struct {
 	Addr      netip.Addr
 	MAC       MAC
@@ -27,6 +28,9 @@ const (
 	KindAnnouncement Kind = iota + 1
 	// KindReply was told to this host, which had asked.
 	KindReply
+	// KindProbe is no claim yet: another host finds out whether it can have the address, as this one does. It is reported
+	// from a Probe on, for two seconds, while the address is not announced here (RFC 5227 section 2.1.1, RFC 4862 section 5.4.3).
+	KindProbe
 )
 
 func (k Kind) String() string {
@@ -35,15 +39,24 @@ func (k Kind) String() string {
 		return "announcement"
 	case KindReply:
 		return "reply"
+	case KindProbe:
+		return "probe"
 	}
 	return "unknown"
 }
 
-// claim is what is known of an address whose claims are reported: why, and how many more may be. Who holds Announcer.mu
-// owns the reasons; the limiter is shared with the readers and locks by itself.
+// claim is what is known of an address whose claims are reported: why, how many more may be, and when this host last probed
+// for it. Who holds Announcer.mu owns the reasons; the rest is shared with the readers.
 type claim struct {
 	announced, watched bool
 	limiter            *rate.Limiter
+	probed             atomic.Pointer[time.Time]
+}
+
+// probing says whether another host's probe matters.
+func (c *claim) probing() bool {
+	at := c.probed.Load()
+	return at != nil && time.Since(*at) < probeWindow
 }
 
 const (
@@ -52,6 +65,9 @@ const (
 	// A claim a second is what an honest host makes, some at once when it begins. The rest would only fill the queue.
 	claimRate  = 20
 	claimBurst = 20
+
+	// probeWindow is how long after a probe of its own a host looks for those of others (ANNOUNCE_WAIT, RFC 5227 section 1.1).
+	probeWindow = 2 * time.Second
 
 	// narrowDelay is how long the set of watched addresses must have been at rest before the filters are made for it.
 	narrowDelay = 100 * time.Millisecond
@@ -129,6 +145,9 @@ func (r *claimReader) pass(frame []byte) DropReason {
 	c := r.announcer.heard.get(addr)
 	if c == nil {
 		return NotWatched
+	}
+	if kind == KindProbe && (!c.probing() || r.announcer.vips.get(addr) != nil) {
+		return NotProbed
 	}
 	if !c.limiter.Allow() {
 		return RateLimited

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package announce
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// probedGroup is where an address is probed for that need not be announced: only who is in its group hears others that probe
+// for it as well (RFC 4862 section 5.4.2).
+type probedGroup struct {
+	links []*link
+	until time.Time
+}
+
+// hearProbes has others' probes for an address come in, and be reported, while this host probes for it.
+func (a *Announcer) hearProbes(addr netip.Addr, interfaces []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	c := a.heard.get(addr)
+	if c == nil || c.announced {
+		return
+	}
+	now := time.Now()
+	c.probed.Store(&now)
+	group := a.probed[addr]
+	for _, l := range *a.links.Load() {
+		if state := l.state.Load(); len(interfaces) > 0 && !slices.Contains(interfaces, state.name) || slices.Contains(group.links, l) {
+			continue
+		}
+		a.joinOrLeave(l, addr, false, true)
+		group.links = append(group.links, l)
+	}
+	group.until = now.Add(probeWindow)
+	a.probed[addr] = group
+}
+
+// leaveProbed leaves the groups of addresses that are no longer probed for. Run calls it now and then.
+func (a *Announcer) leaveProbed() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now()
+	for addr, group := range a.probed {
+		if now.Before(group.until) {
+			continue
+		}
+		delete(a.probed, addr)
+		for _, l := range group.links {
+			if slices.Contains(*a.links.Load(), l) { // else its memberships have ended with it
+				a.joinOrLeave(l, addr, true, false)
+			}
+		}
+	}
+}
