@@ -305,3 +305,11 @@ func (c *Core) mayTake(v *View) bool {
 func (c *Core) takes(v *View, target Target) bool {
 	return !c.takesSince.IsZero() && (!v.Now.Before(c.takesFrom) || target.LastResort)
 }
+
+// takingSince is since when, without a break, takes has been true for a VIP.
+func (c *Core) takingSince(target Target) time.Time {
+	if target.LastResort {
+		return c.takesSince
+	}
+	return later(c.takesSince, c.takesFrom)
+}

@@ -49,7 +49,7 @@ func (v *vip) neverHeld(lease Lease) bool {
 
 // unopposed probes a VIP that was never held, and says when it may be claimed: when nobody answered. It is called in each step in which this
 // speaker may claim it.
-func (c *Core) unopposed(v *View, vip *vip, lease Lease, rank int, out *Actions) bool {
+func (c *Core) unopposed(v *View, vip *vip, lease Lease, target Target, rank int, out *Actions) bool {
 	first := &vip.first
 	switch {
 	case lease.Contested && !first.contested: // by this speaker or another, just now or before this one started
@@ -58,7 +58,7 @@ func (c *Core) unopposed(v *View, vip *vip, lease Lease, rank int, out *Actions)
 		first.contested, first.from = false, time.Time{}
 	}
 	if first.since.IsZero() {
-		from := later(later(vip.voidSince, first.from), later(c.takesSince, c.takesFrom))
+		from := later(later(vip.voidSince, first.from), c.takingSince(target))
 		if v.Now.Sub(from) < time.Duration(rank)*probeTurn || c.probesStarted >= probesStarted {
 			return false
 		}

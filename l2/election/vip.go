@@ -118,10 +118,10 @@ func (c *Core) seek(v *View, vip *vip, lease Lease, target Target, planned bool,
 		return
 	}
 	if vip.neverHeld(lease) {
-		if !c.unopposed(v, vip, lease, rank, out) {
+		if !c.unopposed(v, vip, lease, target, rank, out) {
 			return
 		}
-	} else if v.Now.Sub(later(vip.voidSince, later(c.takesSince, c.takesFrom))) < time.Duration(rank)*c.timing.Stagger {
+	} else if v.Now.Sub(later(vip.voidSince, c.takingSince(target))) < time.Duration(rank)*c.timing.Stagger {
 		return // speakers that start together may take VIPs at the same moment: their ranks count from then
 	}
 	c.claim(v, vip, lease, claimReason(target, rank, listed), out)
