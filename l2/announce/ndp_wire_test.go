@@ -296,13 +296,14 @@ func TestNDPDuplicateAddressDetectionIsDefended(t *testing.T) {
 	must(t, err)
 	must(t, client.netlink.AddrAdd(eth0, &netlink.Addr{IPNet: ipNet(vip6, 64)}))
 	must(t, client.netlink.AddrAdd(eth0, &netlink.Addr{IPNet: ipNet(otherVIP6, 64)}))
-	is := func(addr netip.Addr) func(netip.Addr) bool { return func(each netip.Addr) bool { return each == addr } }
 	eventually(t, "dadfailed", func() bool { return client.addressFlags(t, is(vip6))&unix.IFA_F_DADFAILED != 0 })
 	eventually(t, "another address is the client's", func() bool { return !client.tentative(t, is(otherVIP6)) })
 	if client.addressFlags(t, is(otherVIP6))&unix.IFA_F_DADFAILED != 0 {
 		t.Error("the client did not get an address that nobody has")
 	}
 }
+
+func is(addr netip.Addr) func(netip.Addr) bool { return func(each netip.Addr) bool { return each == addr } }
 
 func (h *host) tentative(t testing.TB, which func(netip.Addr) bool) bool {
 	t.Helper()

@@ -136,7 +136,10 @@ func (h *host) plug(t testing.TB, name string) {
 
 func (h *host) setCarrier(t testing.TB, up bool) {
 	t.Helper()
-	eth0, err := h.netlink.LinkByName("eth0")
+	eth0, err := h.netlink.LinkByName(wireUnderVLAN)
+	if err != nil {
+		eth0, err = h.netlink.LinkByName("eth0")
+	}
 	must(t, err)
 	if up {
 		must(t, h.netlink.LinkSetUp(eth0))
