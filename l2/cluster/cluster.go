@@ -2,11 +2,14 @@
 
 // Package cluster keeps the cluster's state as l2/plan wants it, from watches, and computes the plan anew when
 // something that matters to it has changed. It decides nothing itself and writes nothing.
+//
+// Watcher is for speakers, who know themselves who has a session (cluster.go, matters.go). Reporter is for the controller, which tells users which
+// VIPs no node may announce (reporter.go, sessions.go); Refusals says when to tell (refusals.go). What they keep in memory is
+// what the plan reads (trim.go), for there is a copy of it on every node.
 package cluster
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"net/netip"
 	"slices"
@@ -14,9 +17,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
@@ -34,6 +36,13 @@ type Selection struct {
 	IgnoreExcludeLabel bool
 }
 
+// A change is planned for at once; changes that follow wait together until the next plan. However many there are, planning takes no
+// more than a fifth of a core.
+const (
+	restFactor = 4
+	leastRest  = 5 * time.Millisecond
+)
+
 // Watcher computes plans. Its methods may be called from any goroutine.
 type Watcher struct {
 	selection Selection
@@ -48,33 +57,44 @@ type Watcher struct {
 // advertisements in a namespace. It calls publish, from one goroutine, with each new plan; the map is not touched
 // afterwards.
 func NewWatcher(kube kubernetes.Interface, custom client.Interface, namespace string, selection Selection, publish func(map[netip.Addr]plan.VIP)) (*Watcher, error) {
-	factory := informers.NewSharedInformerFactoryWithOptions(kube, 0, informers.WithTransform(trim))
+	watch := func(tweak func(*metav1.ListOptions)) informers.SharedInformerFactory {
+		return informers.NewSharedInformerFactoryWithOptions(kube, 0, informers.WithTransform(trim), informers.WithTweakListOptions(tweak))
+	}
 	w := &Watcher{
 		selection:      selection,
 		publish:        publish,
 		dirty:          make(chan struct{}, 1),
 		speakers:       make(chan map[string]plan.Speaker, 1),
-		services:       factory.Core().V1().Services().Informer(),
-		slices:         factory.Discovery().V1().EndpointSlices().Informer(),
-		nodes:          factory.Core().V1().Nodes().Informer(),
+		services:       watch(onlyLoadBalancers).Core().V1().Services().Informer(),
+		slices:         watch(noHeadless).Discovery().V1().EndpointSlices().Informer(),
+		nodes:          watch(func(*metav1.ListOptions) {}).Core().V1().Nodes().Informer(),
 		pools:          client.NewIPAddressPoolInformer(custom, namespace, 0),
 		advertisements: client.NewL2AdvertisementInformer(custom, namespace, 0),
 	}
+	for _, informer := range []cache.SharedIndexInformer{w.pools, w.advertisements} {
+		if err := informer.SetTransform(trim); err != nil {
+			return nil, err
+		}
+	}
 	for _, informer := range w.informers() {
 		if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc: func(any) { w.mark() },
-			UpdateFunc: func(old, new any) {
-				if matters(old, new) {
-					w.mark()
-				}
-			},
-			DeleteFunc: func(any) { w.mark() },
+			AddFunc:    func(object any) { w.changed(nil, object) },
+			UpdateFunc: w.changed,
+			DeleteFunc: func(object any) { w.changed(object, nil) },
 		}); err != nil {
 			return nil, err
 		}
 	}
 	return w, nil
 }
+
+// onlyLoadBalancers leaves Services of other types to the API server, which can choose by type from Kubernetes 1.31 on.
+func onlyLoadBalancers(options *metav1.ListOptions) {
+	options.FieldSelector = fields.OneTermEqualSelector("spec.type", string(corev1.ServiceTypeLoadBalancer)).String()
+}
+
+// noHeadless leaves out EndpointSlices of headless Services, which have no VIP; their controller labels them.
+func noHeadless(options *metav1.ListOptions) { options.LabelSelector = "!" + corev1.IsHeadlessService }
 
 // HasSynced says whether everything has been listed once.
 func (w *Watcher) HasSynced() bool {
@@ -99,7 +119,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 	for _, informer := range w.informers() {
 		if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
-			return errors.New("stopped before the cluster's objects were listed")
+			return nil // stopped
 		}
 	}
 	var speakers map[string]plan.Speaker
@@ -115,8 +135,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 		}
 		began := time.Now()
 		w.publish(plan.Compute(w.state(speakers)))
-		// A burst of changes must not keep a core busy: at most half of one.
-		if !pause(ctx, max(time.Since(began), 5*time.Millisecond)) {
+		if !pause(ctx, max(restFactor*time.Since(began), leastRest)) {
 			return nil
 		}
 	}
@@ -140,7 +159,11 @@ func (w *Watcher) state(speakers map[string]plan.Speaker) plan.State {
 	}
 }
 
-func (w *Watcher) mark() {
+// changed asks for a new plan when a change can matter to it; an object that was not there before, or no longer is, is nil.
+func (w *Watcher) changed(old, new any) {
+	if old != nil && new != nil && sameButVersion(old, new) || !w.concerns(old) && !w.concerns(new) {
+		return
+	}
 	select {
 	case w.dirty <- struct{}{}:
 	default:
@@ -156,52 +179,6 @@ func list[T any](informer cache.SharedIndexInformer) []T {
 		}
 	}
 	return typed
-}
-
-// matters says whether a change can change the plan. Kubelets report on their nodes all the time; nearly all of that
-// does not matter here, and neither do the status fields that we write ourselves.
-func matters(old, new any) bool {
-	switch was := old.(type) {
-	case *corev1.Node:
-		is, ok := new.(*corev1.Node)
-		return !ok || was.Spec.Unschedulable != is.Spec.Unschedulable ||
-			!equality.Semantic.DeepEqual(was.Labels, is.Labels) ||
-			!equality.Semantic.DeepEqual(was.Spec.Taints, is.Spec.Taints) ||
-			networkUnavailable(was) != networkUnavailable(is)
-	case *v1beta1.IPAddressPool:
-		is, ok := new.(*v1beta1.IPAddressPool)
-		return !ok || was.Generation != is.Generation || !equality.Semantic.DeepEqual(was.Labels, is.Labels)
-	}
-	return true
-}
-
-func networkUnavailable(node *corev1.Node) bool {
-	return slices.ContainsFunc(node.Status.Conditions, func(condition corev1.NodeCondition) bool {
-		return condition.Type == corev1.NodeNetworkUnavailable && condition.Status == corev1.ConditionTrue
-	})
-}
-
-// trim drops what the plan never reads before an object is cached: on every node there is a copy of every one.
-func trim(object any) (any, error) {
-	if accessor, err := meta.Accessor(object); err == nil {
-		accessor.SetManagedFields(nil)
-	}
-	switch it := object.(type) {
-	case *corev1.Node:
-		it.Annotations = nil
-		it.Status = corev1.NodeStatus{Conditions: slices.DeleteFunc(it.Status.Conditions, func(condition corev1.NodeCondition) bool {
-			return condition.Type != corev1.NodeNetworkUnavailable
-		})}
-		it.Spec = corev1.NodeSpec{Unschedulable: it.Spec.Unschedulable, Taints: it.Spec.Taints}
-	case *corev1.Service:
-		delete(it.Annotations, corev1.LastAppliedConfigAnnotation)
-	case *discoveryv1.EndpointSlice:
-		it.ObjectMeta = metav1.ObjectMeta{Namespace: it.Namespace, Name: it.Name, UID: it.UID, Labels: it.Labels, ResourceVersion: it.ResourceVersion}
-		for i := range it.Endpoints {
-			it.Endpoints[i] = discoveryv1.Endpoint{Conditions: it.Endpoints[i].Conditions, NodeName: it.Endpoints[i].NodeName}
-		}
-	}
-	return object, nil
 }
 
 func pause(ctx context.Context, duration time.Duration) bool {
