@@ -39,6 +39,23 @@ test-e2e: bin/cluster images-native ## run the end-to-end tests on a real cluste
 bench-arp: ## measure ARP and NDP replies beside the kernel's own, 4 minutes (root)
 	go test -C l2/announce -count=1 -timeout 30m -run '^TestRepliesBesideTheKernel$$' -replies
 
+RUNS          ?= 120
+FAILOVER      ?= default
+FAILOVER_VIPS ?= 1000
+FAULTS        ?=
+SOAK          ?= 20m
+failover := go run ./test/e2e/failover
+failover_flags = --cluster "$${L2_CLUSTER:-bench}" --failover $(FAILOVER) $(if $(KEEP),--keep)
+
+.PHONY: bench-failover
+bench-failover: bin/cluster images-native build ## measure failover; goes on where it stopped (RUNS=5 for a short one, FAILOVER=fast) (root)
+	$(failover) faults $(failover_flags) --runs $(RUNS) --faults '$(FAULTS)'
+	$(if $(filter-out 0,$(FAILOVER_VIPS)),$(failover) vips $(failover_flags) --runs $(RUNS) --vips $(FAILOVER_VIPS))
+
+.PHONY: soak
+soak: bin/cluster images-native build ## count false failovers while every core is busy (SOAK=2m for a short one) (root)
+	$(failover) soak $(failover_flags) --out out/soak --soak $(SOAK)
+
 .PHONY: lint
 lint: ## gofmt and go vet, on all modules
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \

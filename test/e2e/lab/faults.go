@@ -22,9 +22,14 @@ func (c *Cluster) IsolateFromAPI(ctx context.Context, node string) error {
 	return c.drive(ctx, nil, "isolate", node, "--from", "api")
 }
 
-// Split parts the LAN in two, these hosts and the rest. Every carrier stays. Heal mends it host by host.
+// Split parts the LAN in two, these hosts and the rest. Every carrier stays. HealAll mends it.
 func (c *Cluster) Split(ctx context.Context, hosts ...string) error {
 	return c.drive(ctx, nil, append([]string{"split"}, hosts...)...)
+}
+
+// HealAll mends what was done to several hosts, in one go.
+func (c *Cluster) HealAll(ctx context.Context, hosts ...string) error {
+	return c.drive(ctx, nil, append([]string{"heal"}, hosts...)...)
 }
 
 // KillSpeaker kills the speaker's process on a node, which is told nothing.

@@ -64,3 +64,13 @@ func (c *Cluster) StartBackend(ctx context.Context, host string, port int) (stop
 	}
 	return s.Stop, nil
 }
+
+// StartBurning keeps one core busy, at the priority of everything else, until stopped.
+func (c *Cluster) StartBurning(ctx context.Context) (stop func() error, err error) {
+	parse := func(line string) (string, error) { return line, nil }
+	s, err := startStream(ctx, c, "a busy loop", Client, []string{"burn"}, parse, func(string) time.Time { return time.Time{} })
+	if err != nil {
+		return nil, err
+	}
+	return s.Stop, nil
+}
