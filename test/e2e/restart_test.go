@@ -7,6 +7,8 @@ package e2e
 import (
 	"fmt"
 	"net/netip"
+	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -70,20 +72,33 @@ func (b *bench) addresses() map[string]netip.Addr {
 	return all
 }
 
-// An API server that is away takes nothing down.
-func TestAPIServerAwayLosesNothing(t *testing.T) {
-	b := begin(t, 3*time.Minute)
+// An API server that is away takes nothing down and moves nothing, also when it comes back (E6). API_OUTAGE is how long it is away, 10s
+// unless set: longer than any session lasts.
+func TestAPIServerAwayLosesAndMovesNothing(t *testing.T) {
+	outage := 10 * time.Second
+	if text := os.Getenv("API_OUTAGE"); text != "" {
+		var err error
+		if outage, err = time.ParseDuration(text); err != nil || outage <= 0 {
+			t.Fatalf("API_OUTAGE=%s: want a duration, as 60s", text)
+		}
+	}
+	b := begin(t, 3*time.Minute+outage)
 	a := b.announce("orphaned")
+	w := b.watch(lab.Client, a.vip)
 	report := b.under(a, 0, func(l *lab.Load) {
 		start := b.later(b.StartAPI)
 		b.must(b.StopAPI(b.ctx))
-		b.must(l.Await(b.ctx, 10*lab.Rate)) // longer than any session lasts
+		b.must(l.Await(b.ctx, int(outage.Seconds()*lab.Rate)))
 		start()
 		back := time.Now()
 		b.must(b.AwaitCalm(b.ctx))
 		t.Logf("calm %v after the API server was back", round(time.Since(back)))
 	})
 	b.lost(a, report)
-	// Nodes find back to the API server one after the other, kube-proxy by kube-proxy, and the first may give a late one's VIP to another.
-	b.t.Logf("%s was on %s and is on %s", a.vip, a.holder, b.holder(a.vip, lab.Anybody))
+	if got, want := hosts(w.Since(time.Time{})), []string{a.holder}; !slices.Equal(got, want) {
+		t.Errorf("%s was answered by %v, want only by %v", a.vip, got, want)
+	}
+	if now := b.holder(a.vip, lab.Anybody); now != a.holder {
+		t.Errorf("%s went from %s to %s, want it untouched", a.vip, a.holder, now)
+	}
 }
