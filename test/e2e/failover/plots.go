@@ -64,7 +64,7 @@ func timeline(title string, s *sample) string {
 	const lane = 24
 	lanes := float64(plotHeight - marginBottom - lane*(len(hosts)+1))
 	y := axis{0, 200, lanes, marginTop}
-	drawing.gridX(x, "seconds since the fault")
+	drawing.gridX(x, "seconds since the fault (connections: green served, orange failed)")
 	drawing.gridY(y, "duration, ms")
 	drawing.mark(x.at(0), "fault")
 	if !s.Healed.IsZero() && s.Healed.Sub(s.Injected).Seconds() < to {

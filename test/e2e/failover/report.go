@@ -169,7 +169,10 @@ func verdict(variant string, m measured) (asks, met string) {
 	switch {
 	case m.planned:
 		failed, requests := m.sum(func(f figures) int { return f.Failed }), m.sum(func(f figures) int { return f.Requests })
-		return fmt.Sprintf("0 of ≥ %d", targetPlanned), yesNo(failed == 0 && requests >= targetPlanned)
+		if asks = fmt.Sprintf("0 of ≥ %d", targetPlanned); failed == 0 && requests < targetPlanned {
+			return asks, "too few"
+		}
+		return asks, yesNo(failed == 0)
 	case m.name == "cut" && variant == "fast":
 		return "p50 ≤ " + round(targetFastMedian), yesNo(gap.Median <= targetFastMedian)
 	case m.name == "cut":

@@ -91,7 +91,7 @@ func (r *rig) setSpeakerFlags(ctx context.Context, flags []string) error {
 			return err
 		}
 		container := &speaker.Spec.Template.Spec.Containers[0]
-		container.Args = append(container.Args, flags...)
+		container.Args = withFlags(container.Args, flags)
 		_, err = sets.Update(ctx, speaker, metav1.UpdateOptions{})
 		return err
 	})
@@ -99,6 +99,15 @@ func (r *rig) setSpeakerFlags(ctx context.Context, flags []string) error {
 		return fmt.Errorf("giving the speakers the flags %v: %w", flags, err)
 	}
 	return r.AwaitRollout(ctx)
+}
+
+// withFlags replaces the flags of the same names, as an earlier run on this cluster may have left them.
+func withFlags(args, flags []string) []string {
+	name := func(flag string) string { before, _, _ := strings.Cut(flag, "="); return before }
+	for _, flag := range flags {
+		args = slices.DeleteFunc(args, func(arg string) bool { return name(arg) == name(flag) })
+	}
+	return append(args, flags...)
 }
 
 // measure makes the VIP, its backend, the client and the ARP watch. They last until close.

@@ -107,7 +107,7 @@ func round9(v float64) float64 { return math.Round(v*1e9) / 1e9 }
 // mark is a vertical line with a word, as for a target.
 func (s *svg) mark(x float64, word string) {
 	s.line(x, marginTop, x, plotHeight-marginBottom, inkColour, dashed)
-	s.text(x+4, marginTop+12, "start", word)
+	s.text(x, marginTop-5, "middle", word)
 }
 
 // steps draws a line that goes up by steps.
@@ -123,13 +123,15 @@ func (s *svg) steps(x, y axis, points [][2]float64, colour string) {
 	fmt.Fprintf(s, `<path d="%s" fill="none" stroke="%s" stroke-width="2"/>`+"\n", path.String(), colour)
 }
 
-// legend names the colours, from the bottom right upwards.
+// legend names the colours, at the bottom right.
 func (s *svg) legend(words, colours []string) {
-	const row = 18
-	top := float64(plotHeight - marginBottom - 10 - row*(len(words)-1))
+	const row, width = 18, 214
+	left := float64(plotWidth - marginRight - width - 6)
+	top := float64(plotHeight - marginBottom - 6 - row*len(words))
+	fmt.Fprintf(s, `<rect x="%.1f" y="%.1f" width="%d" height="%d" fill="white" stroke="%s"/>`+"\n", left, top-4, width, row*len(words)+6, gridColour)
 	for i, word := range words {
-		y := top + float64(i*row)
-		s.line(plotWidth-marginRight-170, y-4, plotWidth-marginRight-146, y-4, colours[i], ` stroke-width="3"`)
-		s.text(plotWidth-marginRight-140, y, "start", word)
+		y := top + float64(i*row) + 12
+		s.line(left+8, y-4, left+32, y-4, colours[i], ` stroke-width="3"`)
+		s.text(left+40, y, "start", word)
 	}
 }
