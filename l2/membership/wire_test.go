@@ -3,282 +3,18 @@
 package membership
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"os/exec"
-	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
-	"k8s.io/component-base/metrics/testutil"
-	"k8s.io/klog/v2/ktesting"
 )
-
-// The tests on real wires start the test binary again in a network namespace without a name, which ends with the process. In
-// it is a bridge, the LAN; each host is a further namespace, with one or more wires to the bridge. No packet gets out.
-const inNamespaceEnv = "CLOUD_PROVIDER_L2_MEMBERSHIP_TEST_NETNS"
-
-func TestMain(m *testing.M) {
-	fuzzing := strings.Contains(strings.Join(os.Args, " "), "-test.fuzz")
-	if os.Geteuid() == 0 && os.Getenv(inNamespaceEnv) == "" && !fuzzing {
-		again := exec.Command("/proc/self/exe", os.Args[1:]...)
-		again.Env = append(os.Environ(), inNamespaceEnv+"=1")
-		again.Stdin, again.Stdout, again.Stderr = os.Stdin, os.Stdout, os.Stderr
-		again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-		runtime.LockOSThread() // Pdeathsig is about the thread
-		err := again.Run()
-		var exit *exec.ExitError
-		switch {
-		case err == nil:
-			os.Exit(0)
-		case errors.As(err, &exit):
-			os.Exit(exit.ExitCode())
-		}
-		fmt.Fprintf(os.Stderr, "cannot start the tests in a network namespace: %v\n", err)
-		runtime.UnlockOSThread()
-	}
-	os.Exit(m.Run())
-}
-
-// lan is a bridge.
-type lan struct{ bridge netlink.Link }
-
-func newLAN(t *testing.T) *lan {
-	t.Helper()
-	if os.Getenv(inNamespaceEnv) == "" {
-		t.Skip("needs root and permission to make network namespaces")
-	}
-	must(t, netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "lan"}}))
-	bridge, err := netlink.LinkByName("lan")
-	must(t, err)
-	t.Cleanup(func() { must(t, netlink.LinkDel(bridge)) })
-	must(t, netlink.LinkSetUp(bridge))
-	return &lan{bridge: bridge}
-}
-
-// host is a network namespace.
-type host struct {
-	t       *testing.T
-	number  int
-	ns      netns.NsHandle
-	netlink *netlink.Handle
-}
-
-func newHost(t *testing.T, number int) *host {
-	t.Helper()
-	h := &host{t: t, number: number}
-	var err error
-	onThread(func() {
-		if h.ns, err = netns.New(); err == nil {
-			err = os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0o644) // tests need not wait for it
-		}
-	})
-	must(t, err)
-	h.netlink, err = netlink.NewHandleAt(h.ns)
-	must(t, err)
-	t.Cleanup(func() {
-		h.netlink.Close()
-		h.ns.Close()
-	})
-	return h
-}
-
-// do runs f in the host's namespace; sockets that f opens stay there.
-func (h *host) do(f func()) {
-	h.t.Helper()
-	var err error
-	onThread(func() {
-		if err = netns.Set(h.ns); err == nil {
-			f()
-		}
-	})
-	must(h.t, err)
-}
-
-// onThread runs f on a thread of its own, which ends with it.
-func onThread(f func()) {
-	done := make(chan struct{})
-	go func() {
-		runtime.LockOSThread() // and never unlock
-		defer close(done)
-		f()
-	}()
-	<-done
-}
-
-// plug joins the host to the LAN by an interface with the addresses given, and returns that.
-func (h *host) plug(l *lan, name string, addresses ...string) Interface {
-	h.t.Helper()
-	port, peer := fmt.Sprintf("%s-%d", name, h.number), fmt.Sprintf("p%s-%d", name, h.number)
-	must(h.t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: port, MasterIndex: l.bridge.Attrs().Index}, PeerName: peer}))
-	h.t.Cleanup(func() {
-		if link, err := netlink.LinkByName(port); err == nil { // a namespace ends in its own time, and with it the other end
-			_ = netlink.LinkDel(link)
-		}
-	})
-	link, err := netlink.LinkByName(peer)
-	must(h.t, err)
-	must(h.t, netlink.LinkSetNsFd(link, int(h.ns)))
-	link, err = h.netlink.LinkByName(peer)
-	must(h.t, err)
-	must(h.t, h.netlink.LinkSetName(link, name))
-	on := Interface{Name: name, Index: link.Attrs().Index}
-	for _, text := range addresses {
-		addr, err := netlink.ParseAddr(text)
-		must(h.t, err)
-		must(h.t, h.netlink.AddrAdd(link, addr))
-		on.Addresses = append(on.Addresses, netip.MustParsePrefix(text))
-	}
-	must(h.t, h.netlink.LinkSetUp(link))
-	portLink, err := netlink.LinkByName(port)
-	must(h.t, err)
-	must(h.t, netlink.LinkSetUp(portLink))
-	eventually(h.t, "an IPv6 address that may be used", func() bool {
-		list, err := h.netlink.AddrList(link, netlink.FAMILY_V6)
-		must(h.t, err)
-		for _, addr := range list {
-			if addr.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) == 0 {
-				return true
-			}
-		}
-		return false
-	})
-	return on
-}
-
-// listen opens a socket of another program on the host.
-func (h *host) listen(ip net.IP, port int) *net.UDPConn {
-	h.t.Helper()
-	var conn *net.UDPConn
-	var err error
-	h.do(func() { conn, err = net.ListenUDP("udp4", &net.UDPAddr{IP: ip, Port: port}) })
-	must(h.t, err)
-	return conn
-}
-
-// port is the LAN's end of a host's wire.
-func (h *host) port(name string) netlink.Link {
-	h.t.Helper()
-	link, err := netlink.LinkByName(fmt.Sprintf("%s-%d", name, h.number))
-	must(h.t, err)
-	return link
-}
-
-// start runs a Transport on the host until the test ends.
-func (h *host) start(on ...Interface) *Transport {
-	h.t.Helper()
-	_, ctx := ktesting.NewTestContext(h.t)
-	transport := NewTransport(ctx, TransportConfig{})
-	h.do(func() { transport.SetInterfaces(on) })
-	running, stop := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	go h.do(func() {
-		defer close(ended)
-		if err := transport.Run(running); err != nil {
-			h.t.Errorf("Run: %v", err)
-		}
-	})
-	h.t.Cleanup(func() {
-		stop()
-		<-ended
-	})
-	return transport
-}
-
-// heartbeatOf is something that looks like a heartbeat and tells who sent it.
-func heartbeatOf(who string) []byte {
-	return append(append([]byte("L2HB"), make([]byte, headerLength+signatureLength)...), who...)
-}
-
-// hears collects what a Transport receives until it has heard all that is wanted, as "who family interface".
-func hears(t *testing.T, transport *Transport, wanted ...string) {
-	t.Helper()
-	missing := map[string]bool{}
-	for _, each := range wanted {
-		missing[each] = true
-	}
-	timeout := time.After(10 * time.Second)
-	for len(missing) > 0 {
-		select {
-		case datagram := <-transport.Datagrams():
-			got := describe(datagram)
-			if !missing[got] {
-				t.Fatalf("heard %q, wanted one of %v", got, missing)
-			}
-			delete(missing, got)
-		case <-timeout:
-			t.Fatalf("not heard: %v", missing)
-		}
-	}
-}
-
-func describe(datagram Datagram) string {
-	family := "IPv6"
-	if datagram.From.Addr().Unmap().Is4() {
-		family = "IPv4"
-	}
-	return string(datagram.Data[headerLength+signatureLength+4:]) + " " + family + " " + datagram.Interface
-}
-
-// next is what a Transport receives next.
-func next(t *testing.T, transport *Transport) Datagram {
-	t.Helper()
-	select {
-	case datagram := <-transport.Datagrams():
-		return datagram
-	case <-time.After(10 * time.Second):
-		t.Fatal("nothing more was heard")
-		return Datagram{}
-	}
-}
-
-func hearsNothing(t *testing.T, transport *Transport, within time.Duration) {
-	t.Helper()
-	select {
-	case datagram := <-transport.Datagrams():
-		t.Fatalf("heard %q", describe(datagram))
-	case <-time.After(within):
-	}
-}
-
-func eventually(t *testing.T, what string, check func() bool) {
-	t.Helper()
-	ticker := time.NewTicker(5 * time.Millisecond)
-	defer ticker.Stop()
-	timeout := time.After(10 * time.Second)
-	for !check() {
-		select {
-		case <-ticker.C:
-		case <-timeout:
-			t.Fatalf("did not happen: %s", what)
-		}
-	}
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func dropped(t *testing.T, reason DropReason) float64 {
-	t.Helper()
-	count, err := testutil.GetCounterMetricValue(heartbeatsDropped.WithLabelValues(string(reason)))
-	must(t, err)
-	return count
-}
 
 // E11: what one multicasts, all others hear, over both families, and it does not hear itself.
 func TestHeartbeatsReachAll(t *testing.T) {
@@ -473,6 +209,75 @@ func TestSourceAddress(t *testing.T) {
 	hears(t, fromA, "a IPv6 eth0", "a IPv6 eth1") // its own, by the other wire
 	fromB.Send(heartbeatOf("b"))
 	hears(t, fromA, "b IPv6 eth0", "b IPv6 eth1")
+}
+
+// A host that changes its address, also to another subnet, is heard on from the new one, without a gap; the heartbeat names the
+// node, not an address.
+func TestAddressChanges(t *testing.T) {
+	l := newLAN(t)
+	a, b := newHost(t, 1), newHost(t, 2)
+	eth0 := a.plug(l, "eth0", "192.168.1.11/24")
+	fromA := a.start(eth0)
+	fromB := b.start(b.plug(l, "eth0", "192.168.1.12/24"))
+	link, err := a.Netlink.LinkByName("eth0")
+	must(t, err)
+	for _, text := range []string{"192.168.1.111/24", "10.0.0.11/8", "10.0.0.11/8"} { // the last is taken away and given back
+		next4 := eth0
+		fromA.Send(heartbeatOf("a before"))
+		hears(t, fromB, "a before IPv4 eth0", "a before IPv6 eth0")
+		old, err := netlink.ParseAddr(eth0.Addresses[0].String())
+		must(t, err)
+		must(t, a.Netlink.AddrDel(link, old))
+		next4.Addresses = []netip.Prefix{a.address(link, text)}
+		a.do(func() { fromA.SetInterfaces([]Interface{next4}) })
+		fromA.Send(heartbeatOf("a after"))
+		for range 2 {
+			got := next(t, fromB)
+			if from := got.From.Addr().Unmap(); from.Is4() && from != next4.Addresses[0].Addr() {
+				t.Errorf("heard from %v, want %v", from, next4.Addresses[0].Addr())
+			}
+		}
+		fromB.Send(heartbeatOf("b"))
+		hears(t, fromA, "b IPv4 eth0", "b IPv6 eth0")
+		eth0 = next4
+	}
+}
+
+// A host moves to another interface, and with it to another wire.
+func TestInterfaceChanges(t *testing.T) {
+	l := newLAN(t)
+	a, b := newHost(t, 1), newHost(t, 2)
+	fromA := a.start(a.plug(l, "eth0", "192.168.1.11/24"))
+	fromB := b.start(b.plug(l, "eth0", "192.168.1.12/24"))
+	fromA.Send(heartbeatOf("a"))
+	hears(t, fromB, "a IPv4 eth0", "a IPv6 eth0")
+	must(t, netlink.LinkDel(a.port("eth0")))
+	eth1 := a.plug(l, "eth1", "192.168.1.11/24")
+	a.do(func() { fromA.SetInterfaces([]Interface{eth1}) })
+	fromA.Send(heartbeatOf("a moved"))
+	hears(t, fromB, "a moved IPv4 eth0", "a moved IPv6 eth0")
+	fromB.Send(heartbeatOf("b"))
+	hears(t, fromA, "b IPv4 eth1", "b IPv6 eth1")
+}
+
+// A host without IPv6, and one without an IPv4 address, are heard by one that has both, over what they have; they do not hear each other.
+func TestOneFamilyIsEnough(t *testing.T) {
+	l := newLAN(t)
+	both, only4, only6 := newHost(t, 1), newHost(t, 2), newHost(t, 3)
+	only4.noIPv6 = true
+	only4.sysctl("net/ipv6/conf/default/disable_ipv6", "1")
+	fromBoth := both.start(both.plug(l, "eth0", "192.168.1.11/24"))
+	from4 := only4.start(only4.plug(l, "eth0", "192.168.1.12/24"))
+	from6 := only6.start(only6.plug(l, "eth0"))
+	from4.Send(heartbeatOf("only4"))
+	hears(t, fromBoth, "only4 IPv4 eth0")
+	hears(t, from6, "only4 IPv4 eth0") // received without an address of its own
+	from6.Send(heartbeatOf("only6"))
+	hears(t, fromBoth, "only6 IPv6 eth0")
+	hearsNothing(t, from4, 20*time.Millisecond)
+	fromBoth.Send(heartbeatOf("both"))
+	hears(t, from4, "both IPv4 eth0")
+	hears(t, from6, "both IPv4 eth0", "both IPv6 eth0")
 }
 
 // Datagrams from beyond a router, unicast ones and rubbish get no further than the socket; another program may use the port on
