@@ -4,7 +4,6 @@ package provider
 
 import (
 	"context"
-	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,10 +27,6 @@ import (
 
 // Name is what `--cloud-provider` says to use this provider.
 const Name = "l2"
-
-func init() {
-	cloudprovider.RegisterCloudProvider(Name, func(io.Reader) (cloudprovider.Interface, error) { return New(), nil })
-}
 
 // Options are what flags set. The zero value is what a cluster without other load balancers needs, but for Namespace.
 type Options struct {

@@ -96,7 +96,7 @@ func (r *rig) start(options Options) {
 	r.cloud.clients = clients{kube: r.kube, events: r.kube, pools: r.pools}
 	factory := informers.NewSharedInformerFactory(r.kube, 0)
 	r.cloud.start(ctx, factory, client.NewIPAddressPoolInformer(r.pools, ourNamespace, 0))
-	stock, err := r.cloud.newServiceController(r.kube, "test")
+	stock, err := r.cloud.newServiceController(r.kube)
 	if err != nil {
 		r.t.Fatal(err)
 	}

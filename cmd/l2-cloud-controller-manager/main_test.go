@@ -3,44 +3,49 @@
 package main
 
 import (
-	"bytes"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"testing"
 	"testing/synctest"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/provider"
 )
 
-func TestHelpShowsWhatDoesSomething(t *testing.T) {
-	process := &process{ctx: t.Context()}
-	command, err := process.command()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var help bytes.Buffer
-	command.SetOut(&help)
-	command.SetErr(&help)
-	command.SetArgs([]string{"--help"})
-	if err := command.Execute(); err != nil {
-		t.Fatal(err)
-	}
-	for _, flag := range []string{"--namespace", "--metrics-bind-address", "--load-balancer-class", "--serve-classless", "--kubeconfig", "--concurrent-service-syncs"} {
-		if !strings.Contains(help.String(), flag) {
-			t.Errorf("%s is not in the help", flag)
+func TestFlags(t *testing.T) {
+	command := newCommand(&process{ctx: t.Context()})
+	for flag, want := range map[string]string{
+		"cloud-provider": "l2", "namespace": "metallb-system", "metrics-bind-address": ":7472",
+		"load-balancer-class": "", "serve-classless": "true", "share-across-namespaces": "true",
+		"kubeconfig": "", "kube-api-qps": "400", "kube-api-burst": "800", "concurrent-service-syncs": "10",
+		"logging-format": "text", "v": "0",
+	} {
+		if found := command.Flags().Lookup(flag); found == nil || found.DefValue != want {
+			t.Errorf("--%s: %+v, want the default %q", flag, found, want)
 		}
 	}
-	for _, flag := range []string{"--cluster-cidr", "--tls-cert-file", "--leader-elect", "--webhook-bind-address"} {
-		if strings.Contains(help.String(), flag) {
-			t.Errorf("%s is in the help", flag)
-		}
-	}
-	for flag, want := range map[string]string{"leader-elect": "false", "secure-port": "0", "cloud-provider": "l2"} {
-		if got := command.Flags().Lookup(flag).DefValue; got != want {
-			t.Errorf("--%s defaults to %s, want %s", flag, got, want)
-		}
+}
+
+func TestBadFlagsSayWhatToDo(t *testing.T) {
+	for name, tt := range map[string]struct {
+		args []string
+		want string
+	}{
+		"another provider": {[]string{"--cloud-provider=aws"}, "--cloud-provider=aws: must be l2, this program has no other"},
+		"no namespace":     {[]string{"--namespace="}, "--namespace is empty: set it, or POD_NAMESPACE in the environment, as in metallb-system"},
+		"no worker":        {[]string{"--concurrent-service-syncs=0"}, "--concurrent-service-syncs=0: must be more than 0"},
+		"no requests":      {[]string{"--kube-api-qps=-1"}, "--kube-api-qps=-1 --kube-api-burst=800: both must be more than 0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			command := newCommand(&process{ctx: t.Context()})
+			command.SetOut(io.Discard)
+			command.SetErr(io.Discard)
+			command.SetArgs(tt.args)
+			if err := command.Execute(); err == nil || err.Error() != tt.want {
+				t.Errorf("error %v, want %s", err, tt.want)
+			}
+		})
 	}
 }
 
