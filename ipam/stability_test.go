@@ -3,7 +3,6 @@
 package ipam
 
 import (
-	"net/netip"
 	"testing"
 	"time"
 
@@ -17,7 +16,7 @@ func TestRestoreOlderKeeps(t *testing.T) {
 	s.gets("10.0.0.2", "old")
 	result, err := s.a.Allocate(s.request("young"), s.now)
 	want := Result{Addresses: addrs("10.0.0.0"), Lost: []Loss{{addrs("10.0.0.2")[0], "10.0.0.2 is in use by default/old"}}}
-	if diff := cmp.Diff(want, result, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" || err != nil {
+	if diff := cmp.Diff(want, result, cmp.Comparer(sameAddr)); diff != "" || err != nil {
 		t.Errorf("young (-want +got):\n%s%v", diff, err)
 	}
 }

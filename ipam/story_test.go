@@ -133,3 +133,5 @@ func addrs(texts ...string) []netip.Addr {
 	}
 	return addrs
 }
+
+func sameAddr(a, b netip.Addr) bool { return a == b }
