@@ -87,6 +87,12 @@ const (
 	suspicionPeriods, gatewayPeriods = 2, 3
 	// unrenewed is how long the session of a speaker whose node answers must stand unchanged besides (E4 b).
 	unrenewed = 1500 * time.Millisecond
+	// sparedDurations is how many times its duration a session may stand unrenewed while its speaker is heard on the LAN (E4 a). That speaker
+	// cannot reach the API server, or not yet again; it answers for its VIPs meanwhile (E6), and whoever takes them breaks the connections
+	// that are open through them. After an outage nodes reach the API server again some seconds apart, and who is first must not take from
+	// the rest. But a node that is cut off for good knows nothing any more of new endpoints and of deleted Services: after 40 s, when Kubernetes
+	// itself calls a node NotReady, its VIPs go to others. The time counts from when the observer's own renewals came through.
+	sparedDurations = 10
 	// claimRetry after a claim that the API server refused.
 	claimRetry = 100 * time.Millisecond
 )
@@ -160,9 +166,10 @@ type Core struct {
 	lastStep time.Time
 	// steadySince: since when, without a break, this speaker's own conditions for fencing have held (E4).
 	steadySince time.Time
-	// renewedSince: since when, without a break, its own session was freshly renewed.
-	renewedSince time.Time
-	takesFrom    time.Time
+	// renewedSince: since when, without a break, its own session was freshly renewed and its loop turned; reachedSince is the
+	// same but for its loop, and turningSince but for its session.
+	renewedSince, reachedSince, turningSince time.Time
+	takesFrom                                time.Time
 	// takesSince: since when, without a break, this speaker may take VIPs; zero while it may not.
 	takesSince   time.Time
 	isolated     bool
@@ -223,7 +230,7 @@ func (c *Core) HoldOff(until time.Time) { c.takesFrom = until }
 func (c *Core) Step(v *View) Actions {
 	var out Actions
 	if c.started.IsZero() {
-		c.started, c.renewedSince, c.steadySince = v.Now, v.Now, v.Now
+		c.started, c.renewedSince, c.reachedSince, c.turningSince, c.steadySince = v.Now, v.Now, v.Now, v.Now, v.Now
 	}
 	c.probesStarted = 0
 	c.judgeMyself(v, &out)

@@ -15,15 +15,22 @@ func (c *Core) judgeMyself(v *View, out *Actions) {
 	if !c.renewed(v) || stalled {
 		c.renewedSince = v.Now
 	}
-	alone := c.alone(v)
+	if !c.renewed(v) {
+		c.reachedSince = v.Now
+	}
+	if stalled {
+		c.turningSince = v.Now
+	}
+	alone := c.alone(v, c.turningSince)
 	switch { // a gateway is silent only if it was asked often enough: a member that has just begun is not heard yet either
 	case !alone && len(c.suspects) == 0:
 		c.askingSince = time.Time{}
 	case c.askingSince.IsZero():
 		c.askingSince = v.Now
 	}
-	c.isolated = alone && !v.GatewayAnsweredAt.IsZero() && v.Now.Sub(v.GatewayAnsweredAt) > gatewaySilence &&
-		v.Now.Sub(c.askingSince) >= gatewayPeriods*c.timing.Period
+	asked := v.Now.Sub(c.askingSince) >= gatewayPeriods*c.timing.Period
+	c.isolated = asked && alone && c.gatewaySilent(v, c.turningSince) ||
+		c.isolated && c.alone(v, time.Time{}) && c.gatewaySilent(v, time.Time{}) // a stall is no reason to think better of it
 	if !c.renewed(v) || stalled || c.isolated || v.LinkDown {
 		c.steadySince = v.Now
 	}
@@ -70,14 +77,21 @@ func (c *Core) askSuspects(v *View, out *Actions) {
 	maps.DeleteFunc(c.suspects, func(epoch Epoch, _ time.Time) bool { return !suspected[epoch] })
 }
 
-// alone says that there are other speakers by the records, and that none has been heard for the time of an isolation (E9).
-func (c *Core) alone(v *View) bool {
+// gatewaySilent says that a gateway which answered before has not answered for the time of an isolation (E9), since floor at the
+// earliest.
+func (c *Core) gatewaySilent(v *View, floor time.Time) bool {
+	return !v.GatewayAnsweredAt.IsZero() && v.Now.Sub(later(v.GatewayAnsweredAt, floor)) > gatewaySilence
+}
+
+// alone says that there are other speakers by the records, and that none has been heard for the time of an isolation (E9), since floor
+// at the earliest: who stood still did not listen, and silence counts only from when this speaker's loop turned again.
+func (c *Core) alone(v *View, floor time.Time) bool {
 	others := false
 	for node, session := range v.Sessions {
 		if node == c.node || session.Epoch == "" {
 			continue
 		}
-		if at, ok := v.Liveness.LastHeard(string(session.Epoch)); ok && v.Now.Sub(at) < gatewaySilence {
+		if at, ok := v.Liveness.LastHeard(string(session.Epoch)); ok && v.Now.Sub(later(at, floor)) < gatewaySilence {
 			return false
 		}
 		others = true
@@ -109,14 +123,23 @@ func (c *Core) fence(v *View, out *Actions) {
 	slices.SortFunc(out.Fences, func(a, b Fence) int { return strings.Compare(a.Session.Node, b.Session.Node) })
 }
 
-// suspect says since when the conditions for fencing a session have held without a break, and how long they must.
+// suspect says since when the conditions for fencing a session have held without a break, and how long they must. To be heard is a sign
+// of life: a session that is not renewed is fenced for its duration (E4 a) only when its speaker has not been heard for as long, or when
+// that has lasted for sparedDurations. One that withdraws without the API server is not spared: nobody would answer.
 func (c *Core) suspect(v *View, session Session) (since time.Time, wait time.Duration, reason string) {
-	unchanged := later(session.ChangedAt, c.renewedSince)
-	if v.Now.Sub(unchanged) >= session.Duration {
-		return unchanged, session.Duration, "session not renewed for its whole duration"
-	}
-	byDuration := func() (time.Time, time.Duration, string) { return unchanged, session.Duration, "" }
 	heard, ever := v.Liveness.LastHeard(string(session.Epoch))
+	unchanged := later(session.ChangedAt, c.renewedSince)
+	lifeless := unchanged
+	if ever && !session.Withdraws {
+		lifeless = later(unchanged, heard)
+	}
+	if v.Now.Sub(lifeless) >= session.Duration {
+		return lifeless, session.Duration, "session not renewed for its whole duration"
+	}
+	if patience := sparedDurations * session.Duration; v.Now.Sub(later(session.ChangedAt, c.reachedSince)) >= patience && v.Now.Sub(unchanged) >= unrenewed {
+		return later(session.ChangedAt, c.reachedSince), patience, "session not renewed for ten times its duration, though its speaker is heard"
+	}
+	byDuration := func() (time.Time, time.Duration, string) { return lifeless, session.Duration, "" }
 	last, _ := v.Liveness.Last(string(session.Epoch))
 	if !ever || last.GatewayAnswers && c.lostGateway(v) {
 		return byDuration()
@@ -169,7 +192,11 @@ func (c *Core) turn(v *View, suspect string) int {
 func (c *Core) noticeReturns(v *View) {
 	returned := c.linkDown && !v.LinkDown
 	c.linkDown = v.LinkDown
-	answers := within(time.Second+gatewaySilence, v.GatewayAnsweredAt, v.Now)
+	answered := v.GatewayAnsweredAt
+	if c.gatewayKnown { // what was not heard in a stall did not fall silent
+		answered = later(answered, c.turningSince)
+	}
+	answers := within(time.Second+gatewaySilence, answered, v.Now)
 	if answers && !c.gatewayKnown {
 		returned = true
 	}
@@ -180,8 +207,11 @@ func (c *Core) noticeReturns(v *View) {
 		}
 		epoch := string(session.Epoch)
 		at, ok := v.Liveness.LastHeard(epoch)
-		hears := ok && v.Now.Sub(at) < c.timing.silence()
 		_, before := c.heard[epoch]
+		if before {
+			at = later(at, c.turningSince)
+		}
+		hears := ok && v.Now.Sub(at) < c.timing.silence()
 		switch {
 		case hears && !before:
 			c.heard[epoch], returned = v.Now, true

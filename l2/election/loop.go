@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/membership"
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
 )
 
 // stuckLoop is how long the decision loop may not have turned before no reply is sent (E5).
@@ -175,7 +176,7 @@ func (s *Speaker) dropElectors() {
 // beat multicasts this speaker's heartbeat, from the decision loop itself, so that a stuck loop is silent (E11).
 func (s *Speaker) beat(now time.Time) {
 	key := s.key.Load()
-	if key == nil || s.view.Epoch == "" {
+	if key == nil || s.view.Epoch == "" || s.lostUntold() {
 		return
 	}
 	s.sequence++
@@ -187,6 +188,18 @@ func (s *Speaker) beat(now time.Time) {
 		AckAge:         now.Sub(s.view.Ack),
 		Hears:          s.judge.Hearings(now),
 	}))
+}
+
+// lostUntold says that this speaker has lost an interface and cannot write that on its session. The others must not spare it for being
+// heard on another one (E4 a): it keeps silent.
+func (s *Speaker) lostUntold() bool {
+	own := s.records.sessions[s.config.Node].Object
+	if s.fresh.Load() || own == nil {
+		return false
+	}
+	return slices.ContainsFunc(parseInterfaces(own.Annotations[names.AnnotationInterfaces]), func(told LocalInterface) bool {
+		return !slices.ContainsFunc(s.interfaces, func(has LocalInterface) bool { return has.Name == told.Name })
+	})
 }
 
 // handedOver says that nothing is left that another node could take.

@@ -138,6 +138,7 @@ func (r *Records) merge(object *coordinationv1.Lease, now time.Time) {
 		if old.Epoch != session.Epoch {
 			session.Since = now
 		}
+		_, session.Withdraws = object.Annotations[names.AnnotationWithdraws]
 		_, session.BacksOff = object.Annotations[names.AnnotationBackOff]
 		_, session.Leaving = object.Annotations[names.AnnotationLeaving]
 		r.sessions[node] = session

@@ -214,6 +214,9 @@ func (s *Speaker) describe() {
 		names.AnnotationMACs:       strings.Join(slices.Compact(slices.Sorted(slices.Values(macs))), ","),
 		names.AnnotationInterfaces: FormatInterfaces(s.interfaces),
 	}
+	if s.config.WithdrawOnAPILoss {
+		description[names.AnnotationWithdraws] = "true"
+	}
 	if s.view.Leaving {
 		description[names.AnnotationLeaving] = "true"
 	}

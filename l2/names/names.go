@@ -24,6 +24,8 @@ const (
 	AnnotationLeaving = "cloud-provider-l2/leaving"
 	// AnnotationBackOff is set, on a session Lease, while its speaker takes no VIPs because its sessions were ended too often lately.
 	AnnotationBackOff = "cloud-provider-l2/back-off"
+	// AnnotationWithdraws is set, on a session Lease, when its speaker stops answering as soon as it cannot renew the session.
+	AnnotationWithdraws = "cloud-provider-l2/withdraws"
 	// AnnotationFencedBy names, on a session Lease without a holder, the epoch that ended the session.
 	AnnotationFencedBy = "cloud-provider-l2/fenced-by"
 	// LabelLease tells the two kinds of Lease apart: LeaseVIP or LeaseSession.
