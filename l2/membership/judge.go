@@ -69,12 +69,12 @@ type Member struct {
 	Node, Epoch string
 	// LastHeard by own ears or as others report it.
 	LastHeard time.Time
-	// GatewayAnswers as its last heartbeat said.
+	// HeardAt is when it was last heard by own ears. What follows is what it said then: whether its gateway answers, when by the local
+	// clock its last acknowledged write was, and its period, 0 when it did not say.
+	HeardAt        time.Time
 	GatewayAnswers bool
-	// AckedAt is when, by the local clock, its last acknowledged write was, as its last heartbeat said.
-	AckedAt time.Time
-	// Period as its last heartbeat said; 0 when it did not.
-	Period time.Duration
+	AckedAt        time.Time
+	Period         time.Duration
 }
 
 // NewJudge returns a Judge with an empty member list.
@@ -282,7 +282,10 @@ func (j *Judge) Last(name string) (member Member, ok bool) {
 }
 
 func (e *epoch) member() Member {
-	return Member{Node: e.node.name, Epoch: e.name, LastHeard: e.lastHeard(), GatewayAnswers: e.gateway, AckedAt: e.ackedAt, Period: e.period}
+	return Member{
+		Node: e.node.name, Epoch: e.name, LastHeard: e.lastHeard(),
+		HeardAt: e.heardAt, GatewayAnswers: e.gateway, AckedAt: e.ackedAt, Period: e.period,
+	}
 }
 
 // Members lists who was heard within the silence, by node. A node is listed once: with the epoch that the records name, if it

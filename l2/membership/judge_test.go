@@ -119,14 +119,19 @@ func TestSilence(t *testing.T) {
 func TestWhatTheLastHeartbeatSaid(t *testing.T) {
 	e := newEars(t)
 	e.Heard(Heartbeat{Node: "a", Epoch: "a/1", Sequence: 1, GatewayAnswers: true, AckAge: 300 * time.Millisecond, Period: 90 * time.Millisecond}, e.at(1000))
-	want := Member{Node: "a", Epoch: "a/1", LastHeard: e.at(1000), GatewayAnswers: true, AckedAt: e.at(700), Period: 90 * time.Millisecond}
+	want := Member{Node: "a", Epoch: "a/1", LastHeard: e.at(1000), HeardAt: e.at(1000), GatewayAnswers: true, AckedAt: e.at(700), Period: 90 * time.Millisecond}
 	if diff := cmp.Diff([]Member{want}, e.Members(e.at(2000-451))); diff != "" {
 		t.Error(diff)
 	}
 	if got, ok := e.Last("a/1"); !ok || got != want {
 		t.Errorf("%+v, %v", got, ok)
 	}
-	if _, ok := e.Last("b/1"); ok {
+	e.hear(1200, "b/1", Hearing{Epoch: IDOf("a/1"), Ago: 50 * time.Millisecond})
+	want.LastHeard = e.at(1150) // by others; that makes what it said no newer
+	if got, _ := e.Last("a/1"); got != want {
+		t.Errorf("%+v", got)
+	}
+	if _, ok := e.Last("c/1"); ok {
 		t.Error("one that was never heard said something")
 	}
 }
@@ -300,6 +305,24 @@ func TestPeriodOfASender(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Who announces a long period makes others wait for its own silence, and for nobody else's.
+func TestLongPeriodIsItsSendersAlone(t *testing.T) {
+	e := newEars(t)
+	e.Sessions(map[string]string{"a": "a/1", "b": "b/1", "slow": "slow/1"})
+	slow := heartbeat("slow/1", 1)
+	slow.Period = MaxPeriod
+	e.Heard(slow, e.at(0))
+	e.hearAll(0, 1000, "a/1", "b/1")
+	e.hearAll(1100, 2000, "b/1")
+	e.wantMembers(2000, "b/1", "slow/1")
+	if got := e.Period("a/1"); got != period {
+		t.Errorf("a is judged by %v", got)
+	}
+	e.wantWitness(2000, "b/1", never) // it is no witness for longer than others
+	e.wantMembers(54999, "slow/1")
+	e.wantMembers(55000)
 }
 
 // A rollout from the usual period to the fast one, and back, speaker by speaker: nobody is ever silent.

@@ -301,11 +301,12 @@ func (p *planner) judge(verdicts []Verdict, local []int32, restricted bool) *kin
 		spare = spare || verdicts[i].Eligible && !p.nodes[i].cordoned && isLocal(i)
 	}
 	k := &kind{nodes: map[string]Verdict{}, reason: NoEligibleNode, local: restricted}
-	var without []int
+	elsewhere := func(i int) bool { // without an endpoint, and that is the only reason against it
+		return !isLocal(i) && p.nodes[i].reason == Eligible && verdicts[i].Reason != NotSelected
+	}
 	for i, verdict := range verdicts {
 		switch {
-		case !isLocal(i) && p.nodes[i].reason == Eligible && verdict.Reason != NotSelected:
-			without = append(without, i)
+		case elsewhere(i):
 			continue
 		case verdict.Eligible && p.nodes[i].cordoned && spare:
 			verdict.Eligible, verdict.Reason = false, Cordoned
@@ -315,8 +316,10 @@ func (p *planner) judge(verdicts []Verdict, local []int32, restricted bool) *kin
 		k.nodes[p.nodes[i].name] = verdict
 	}
 	if k.reason != Eligible {
-		for _, i := range without {
-			k.nodes[p.nodes[i].name] = Verdict{Reason: NoLocalEndpoint}
+		for i := range verdicts {
+			if elsewhere(i) {
+				k.nodes[p.nodes[i].name] = Verdict{Reason: NoLocalEndpoint}
+			}
 		}
 	}
 	return k
