@@ -220,7 +220,7 @@ func vipsTable(vips []*vipSample) string {
 		round(targetVIPs), worst.restPerSpeaker(), targetRest, yesNo(worst.restPerSpeaker() <= targetRest), heaviest.heaviest(), targetRSS, yesNo(heaviest.heaviest() <= targetRSS))
 	for _, s := range vips {
 		if c := s.Creation; c != nil {
-			fmt.Fprintf(&t, "- Made by kubectl and all answered in %.1f s; writes for each Service: %s; targets: speakers %.0f (%s), controller %.0f (%s). Steady ones are included.\n", c.Took,
+			fmt.Fprintf(&t, "- Made, and all answered in %.1f s; writes for each Service: %s; targets: speakers %.0f (%s), controller %.0f (%s). Steady ones are included.\n", c.Took,
 				counts(c.Writes, "%s %.2f"), targetSpeaker, yesNo(c.Writes["speaker"] <= targetSpeaker), targetController, yesNo(c.Writes["controller"] <= targetController))
 		}
 	}

@@ -117,7 +117,10 @@ func (r *rig) measure(ctx context.Context) error {
 		return err
 	}
 	r.stops = append(r.stops, stop)
-	if err := r.Apply(ctx, namespaceYAML+poolYAML("one", "192.168.1.240/32")+serviceYAML("one", "one")); err != nil {
+	if err := r.Apply(ctx, namespaceYAML+poolYAML("one", "192.168.1.240/32")); err != nil {
+		return err
+	}
+	if err := r.createServices(ctx, "one", "one"); err != nil {
 		return err
 	}
 	if r.vip, err = r.AwaitAddress(ctx, namespace, "one"); err != nil {

@@ -62,7 +62,10 @@ func soak(ctx context.Context, r *rig, o options) error {
 	if err := r.measure(ctx); err != nil {
 		return err
 	}
-	if err := r.Apply(ctx, poolYAML("many", vipsPool)+servicesYAML(1, soakVIPs, "many")); err != nil {
+	if err := r.Apply(ctx, poolYAML("many", vipsPool)); err != nil {
+		return err
+	}
+	if err := r.createServices(ctx, "many", manyNames(soakVIPs)...); err != nil {
 		return err
 	}
 	vips, err := r.addresses(ctx, soakVIPs)

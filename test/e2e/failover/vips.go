@@ -30,8 +30,8 @@ const (
 	vipsPool = "10.100.0.0/20"
 	// vipsAsked is how often each of the many VIPs is asked for.
 	vipsAsked = 100 * time.Millisecond
-	// rest is how long writes are counted while nothing happens.
-	rest = 20 * time.Second
+	// restTime is how long writes are counted while nothing happens.
+	restTime = 20 * time.Second
 	// vipsEvery: the node is cut once for so many runs of the other faults.
 	vipsEvery = 24
 	// vipsLimit is how long a node's VIPs may take to come back.
@@ -58,7 +58,7 @@ type vipSample struct {
 	RSS map[string]float64 `json:"rss_mib"`
 }
 
-// creation of all Services, with their backends, through one kubectl.
+// creation of all Services with their backends.
 type creation struct {
 	Took   float64            `json:"took_seconds"`       // from the first Service until the last VIP was answered
 	Writes map[string]float64 `json:"writes_per_service"` // by ServiceAccount
@@ -120,11 +120,8 @@ func (r *rig) create(ctx context.Context, count int) (*creation, error) {
 		return nil, err
 	}
 	started := time.Now()
-	const batch = 250 // what one kubectl gets through in a few seconds
-	for from := 1; from <= count; from += batch {
-		if err := r.Apply(ctx, servicesYAML(from, min(from+batch-1, count), "many")); err != nil {
-			return nil, err
-		}
+	if err := r.createServices(ctx, "many", manyNames(count)...); err != nil {
+		return nil, err
 	}
 	r.say("%d Services are made after %v", count, time.Since(started).Round(100*time.Millisecond))
 	vips, err := r.addresses(ctx, count)
@@ -157,7 +154,7 @@ func (r *rig) addresses(ctx context.Context, count int) ([]netip.Addr, error) {
 	err := r.AwaitServices(ctx, namespace, "to have addresses", func(services []*corev1.Service) error {
 		vips = vips[:0]
 		for _, s := range services {
-			if strings.HasPrefix(s.Name, "svc-") {
+			if strings.HasPrefix(s.Name, manyPrefix) {
 				vips = append(vips, lab.Addresses(s)...)
 			}
 		}
@@ -214,7 +211,7 @@ func (r *rig) cutWithVIPs(ctx context.Context) (*vipSample, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.steady(ctx, time.Now(), int(rest.Seconds()*lab.Rate)); err != nil { // at rest, and seen to be
+	if err := r.steady(ctx, time.Now(), int(restTime.Seconds()*lab.Rate)); err != nil { // at rest, and seen to be
 		return nil, err
 	}
 	took := time.Since(s.Started)
