@@ -37,10 +37,11 @@ type Selection struct {
 }
 
 // A change is planned for at once; changes that follow wait together until the next plan. However many there are, planning takes no
-// more than a fifth of a core.
+// more than a fifth of a core, unless it takes very long: on a busy machine nobody should wait for seconds.
 const (
 	restFactor = 4
 	leastRest  = 5 * time.Millisecond
+	mostRest   = 500 * time.Millisecond
 )
 
 // Watcher computes plans. Its methods may be called from any goroutine.
@@ -135,7 +136,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 		}
 		began := time.Now()
 		w.publish(plan.Compute(w.state(speakers)))
-		if !pause(ctx, max(restFactor*time.Since(began), leastRest)) {
+		if !pause(ctx, restAfter(time.Since(began))) {
 			return nil
 		}
 	}
@@ -179,6 +180,11 @@ func list[T any](informer cache.SharedIndexInformer) []T {
 		}
 	}
 	return typed
+}
+
+// restAfter is how long to rest after planning took so long.
+func restAfter(planning time.Duration) time.Duration {
+	return min(max(restFactor*planning, leastRest), mostRest)
 }
 
 func pause(ctx context.Context, duration time.Duration) bool {

@@ -214,6 +214,16 @@ func TestBurstsArePlannedForTogether(t *testing.T) {
 	})
 }
 
+func TestRest(t *testing.T) {
+	for planning, want := range map[time.Duration]time.Duration{
+		0: 5 * time.Millisecond, time.Millisecond: 5 * time.Millisecond, 25 * time.Millisecond: 100 * time.Millisecond, time.Second: 500 * time.Millisecond,
+	} {
+		if got := restAfter(planning); got != want {
+			t.Errorf("after planning for %v: %v, want %v", planning, got, want)
+		}
+	}
+}
+
 // The API server leaves out what no plan reads.
 func TestWatchesAreNarrow(t *testing.T) {
 	inRig(t, func(r *rig) {
