@@ -43,7 +43,7 @@ type Config struct {
 	// Alive says whether whoever decides what to announce is awake (rule E5). It is called for every reply by several
 	// goroutines at once, and must neither lock nor allocate. nil: always.
 	Alive func() bool
-	// AnnounceOnReturn says whether to announce, unasked, the VIPs on an interface that has come up. A speaker whose
+	// AnnounceOnReturn says whether to announce, unasked, the VIPs on an interface that has come up or at GratuitousInterval. A speaker whose
 	// session is not fresh says no, probes, and then calls Reannounce (rule E9). It must neither block nor call back. nil: always.
 	AnnounceOnReturn func() bool
 	// GratuitousInterval is how often every VIP is announced again although nothing has changed, for switches that forget a MAC
@@ -266,49 +266,6 @@ func (a *Announcer) Unwatch(addr netip.Addr) {
 // Sightings are claims that others make to watched addresses. Whoever does not read them loses the newer ones.
 func (a *Announcer) Sightings() <-chan Sighting { return a.sightings }
 
-// Probe asks, once and on the named interfaces (none: all), whether somebody has addr, without touching anybody's
-// neighbour table (RFC 5227 section 2.1.1, RFC 4862 section 5.4.2). The answer is a Sighting, so addr must be watched or
-// announced. So is, for two seconds, the probe of another host that would like to have addr at the same time.
-func (a *Announcer) Probe(addr netip.Addr, interfaces []string) {
-	addr = addr.Unmap().WithZone("")
-	proto := protocolFor(addr)
-	if proto == nil {
-		return
-	}
-	a.hearProbes(addr, interfaces)
-	for _, l := range *a.links.Load() {
-		state := l.state.Load()
-		if !state.up || (len(interfaces) > 0 && !slices.Contains(interfaces, state.name)) {
-			continue
-		}
-		frame, err := proto.probe(state.mac, addr)
-		a.sendOwn(l, proto, frame, err)
-	}
-}
-
-// Ask asks for addr the ordinary way, as a host does before it sends. On an interface that has an address in the
-// same subnet the request comes from there; when none has, it goes out on all, without a sender address as a probe has
-// none. The answer is a Sighting, so addr must be watched.
-func (a *Announcer) Ask(addr netip.Addr) {
-	addr = addr.Unmap().WithZone("")
-	proto := protocolFor(addr)
-	if proto == nil {
-		return
-	}
-	asked := false
-	for _, l := range *a.links.Load() {
-		state := l.state.Load()
-		if from, ok := state.addressNear(addr); ok && state.up {
-			frame, err := proto.ask(state.mac, from, addr)
-			a.sendOwn(l, proto, frame, err)
-			asked = true
-		}
-	}
-	if !asked {
-		a.Probe(addr, nil)
-	}
-}
-
 // sendAnnouncement sends one round of an announcement, and says whether to go on with the rounds that are left.
 // The burst goroutine calls it.
 func (a *Announcer) sendAnnouncement(n announcement) (frames int, next sendResult) {
@@ -353,6 +310,9 @@ func (a *Announcer) repeatAnnouncements(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			if !a.config.AnnounceOnReturn() {
+				continue
+			}
 			for _, v := range a.vips.all() {
 				a.bursts.repeat(announcement{vip: v, rounds: 1})
 			}

@@ -26,6 +26,10 @@ type asking struct {
 	From, Target netip.Addr
 	InFlight     int // questions that wait for their answer at a time
 	Questions    int
+
+	// Flood is sent instead, again and again, until the process is killed: at most so many frames a second.
+	Flood     [][]byte
+	PerSecond int
 }
 
 // asked is what came of it. Latencies are in microseconds, from before the question is sent until the answer has been
@@ -35,6 +39,9 @@ type asked struct {
 	PerSecond float64
 	Lost      int
 }
+
+// answerTimeout is when a question is asked again.
+const answerTimeout = 100 * time.Millisecond
 
 const askerEnv = "CLOUD_PROVIDER_L2_ANNOUNCE_TEST_ASKER"
 
@@ -58,9 +65,9 @@ func (h *host) measure(t testing.TB, what asking) asked {
 }
 
 // rawCall reads or writes without telling Go's scheduler, which has nothing else to do here.
-func rawCall(trap uintptr, fd int, b []byte) unix.Errno {
-	_, _, err := unix.RawSyscall(trap, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
-	return err
+func rawCall(trap uintptr, fd int, b []byte) (int, unix.Errno) {
+	n, _, err := unix.RawSyscall(trap, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+	return int(n), err
 }
 
 // askerMain is the whole of that process.
@@ -73,7 +80,11 @@ func askerMain(order string) error {
 	if err != nil {
 		return err
 	}
-	request, err := protocolFor(what.Target).ask(MAC(eth0.Attrs().HardwareAddr), what.From, what.Target)
+	if len(what.Flood) > 0 {
+		return flood(eth0.Attrs().Index, what.Flood, what.PerSecond)
+	}
+	protocol := protocolFor(what.Target)
+	request, err := protocol.ask(MAC(eth0.Attrs().HardwareAddr), what.From, what.Target)
 	if err != nil {
 		return err
 	}
@@ -85,14 +96,26 @@ func askerMain(order string) error {
 	latencies := make([]time.Duration, 0, what.Questions)
 	answer := asked{}
 	began := time.Now()
+	sent := began
 	for waiting := 0; len(latencies) < what.Questions; {
-		sent := time.Now()
+		if waiting == 0 || what.InFlight > 1 {
+			sent = time.Now()
+		}
 		for ; waiting < what.InFlight; waiting++ {
-			if err := rawCall(unix.SYS_WRITE, fd, request); err != 0 {
+			if _, err := rawCall(unix.SYS_WRITE, fd, request); err != 0 {
 				return fmt.Errorf("asking: %w", err)
 			}
 		}
-		switch err := rawCall(unix.SYS_READ, fd, buffer); err {
+		n, err := rawCall(unix.SYS_READ, fd, buffer)
+		if err == 0 {
+			if _, _, kind, _ := protocol.claim(buffer[:n]); kind != KindReply {
+				if time.Since(sent) < answerTimeout {
+					continue
+				}
+				err = unix.EAGAIN
+			}
+		}
+		switch err {
 		case 0:
 			latencies = append(latencies, time.Since(sent))
 			waiting--
@@ -111,6 +134,40 @@ func askerMain(order string) error {
 	micros := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }
 	answer.P50, answer.P99 = micros(latencies[len(latencies)/2]), micros(latencies[len(latencies)*99/100])
 	return json.NewEncoder(os.Stdout).Encode(answer)
+}
+
+// flood begins in a host's namespace to send frames from its eth0, and returns what ends it.
+func (h *host) flood(t testing.TB, perSecond int, frames ...[]byte) (end func()) {
+	t.Helper()
+	order, err := json.Marshal(asking{Flood: frames, PerSecond: perSecond})
+	must(t, err)
+	self := exec.Command("/proc/self/exe")
+	self.Env = append(os.Environ(), askerEnv+"="+string(order), "GOMAXPROCS=1")
+	self.Stderr = os.Stderr
+	h.do(t, self.Start)
+	return func() {
+		_ = self.Process.Kill()
+		_ = self.Wait()
+	}
+}
+
+func flood(index int, frames [][]byte, perSecond int) error {
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: index}); err != nil {
+		return err
+	}
+	began := time.Now()
+	for sent := 0; ; sent++ {
+		for float64(sent) > time.Since(began).Seconds()*float64(perSecond) {
+			_ = unix.Nanosleep(&unix.Timespec{Nsec: int64(time.Millisecond)}, nil)
+		}
+		if _, err := rawCall(unix.SYS_WRITE, fd, frames[sent%len(frames)]); err != 0 && err != unix.ENOBUFS {
+			return err
+		}
+	}
 }
 
 // answersOnly is a blocking packet socket that gets the replies for target.
@@ -132,7 +189,7 @@ func answersOnly(link netlink.Link, target netip.Addr) (int, error) {
 		&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}); err != nil {
 		return 0, err
 	}
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 100000}); err != nil {
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: answerTimeout.Microseconds()}); err != nil {
 		return 0, err
 	}
 	etherType := bits.ReverseBytes16(uint16(proto.etherType())) // in the order of the network, on the hosts this runs on

@@ -4,7 +4,6 @@ package announce
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -17,7 +16,6 @@ import (
 	"github.com/mdlayher/ndp"
 	"github.com/mdlayher/packet"
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 	"k8s.io/component-base/metrics/testutil"
 )
@@ -159,29 +157,6 @@ func (e *ear6) ask(from, target netip.Addr, within time.Duration) *neighbourPack
 	}
 }
 
-// joined says whether the node is in the solicited-node group of addr on an interface: as IPv6, which is reported by
-// MLD, and as Ethernet, which is what a network card lets through.
-func joined(t testing.TB, name string, addr netip.Addr) (asIPv6, asEthernet bool) {
-	t.Helper()
-	group := ndpProtocol{}.requestGroup(addr)
-	mac := groupMAC(group)
-	inTable := func(file, address string) bool {
-		table, err := os.ReadFile(file)
-		must(t, err)
-		return regexp.MustCompile(`(?m)^\d+\s+` + name + `\s.*\b` + address + `\b`).Match(table)
-	}
-	// Not /proc/net, which is that of the first thread: inThread may have moved it elsewhere.
-	return inTable("/proc/thread-self/net/igmp6", fmt.Sprintf("%x", group.AsSlice())),
-		inTable("/proc/thread-self/net/dev_mcast", fmt.Sprintf("%x", mac[:]))
-}
-
-func expectJoined(t testing.TB, name string, addr netip.Addr, want bool) {
-	t.Helper()
-	if asIPv6, asEthernet := joined(t, name, addr); asIPv6 != want || asEthernet != want {
-		t.Errorf("%s: in the group of %v as IPv6: %v, as Ethernet: %v, want %v", name, addr, asIPv6, asEthernet, want)
-	}
-}
-
 func TestNDPKernelOfAClientResolvesVIP(t *testing.T) {
 	client := newLAN6(t)
 	m, registry := newTestMetrics(t)
@@ -303,7 +278,9 @@ func TestNDPDuplicateAddressDetectionIsDefended(t *testing.T) {
 	}
 }
 
-func is(addr netip.Addr) func(netip.Addr) bool { return func(each netip.Addr) bool { return each == addr } }
+func is(addr netip.Addr) func(netip.Addr) bool {
+	return func(each netip.Addr) bool { return each == addr }
+}
 
 func (h *host) tentative(t testing.TB, which func(netip.Addr) bool) bool {
 	t.Helper()
@@ -440,22 +417,6 @@ func TestNDPLinkFlaps(t *testing.T) {
 	}
 }
 
-// The kernel forgets its memberships when an interface's packets become too small for IPv6, or IPv6 is switched off.
-func TestNDPGroupsReturnWithIPv6(t *testing.T) {
-	newLAN6(t)
-	a := start(t, Config{}, "lan0")
-	a.Announce(vip6, nil)
-	lan0, err := netlink.LinkByName("lan0")
-	must(t, err)
-	must(t, netlink.LinkSetMTU(lan0, 1000))
-	eventually(t, "the group is forgotten", func() bool { asIPv6, _ := joined(t, "lan0", vip6); return !asIPv6 })
-	must(t, netlink.LinkSetMTU(lan0, 1500))
-	eventually(t, "the group is joined again", func() bool { asIPv6, _ := joined(t, "lan0", vip6); return asIPv6 })
-	a.Withdraw(vip6)
-	expectJoined(t, "lan0", vip6, false)
-}
-
-// Defect L2-5 of MetalLB.
 func TestNDPMACChangeIsFollowed(t *testing.T) {
 	ear := newLAN6(t).listen6(t)
 	a := start(t, Config{}, "lan0")
@@ -490,143 +451,6 @@ func TestNDPInterfaceThatAppearsLaterServes(t *testing.T) {
 		unplug("lan0")
 		waitFor(t, a, "lan0 gone", func() bool { return len(a.Interfaces()) == 0 })
 	}
-}
-
-func TestNDPGroupsFollowVIPsAndInterfaces(t *testing.T) {
-	newLAN6(t)
-	other := newHost(t)
-	other.plug(t, "lan1")
-	linkUp(t, "lan1")
-	a := start(t, Config{}, "lan0", "lan1")
-	sharing := netip.MustParseAddr("fd00:9::1:240") // the last 24 bits are those of vip6
-	expect := func(what string, on0, on1 bool) {
-		t.Helper()
-		t.Log(what)
-		expectJoined(t, "lan0", vip6, on0)
-		expectJoined(t, "lan1", vip6, on1)
-	}
-	expect("nothing announced", false, false)
-	a.Announce(vip6, []string{"lan1"})
-	a.Announce(vip6, []string{"lan1"})
-	expect("on lan1", false, true)
-	a.Announce(vip6, nil)
-	expect("on all", true, true)
-	a.Announce(sharing, []string{"lan0"})
-	a.Announce(vip6, []string{"lan1"})
-	expect("the other VIP on lan0", true, true)
-	a.Withdraw(sharing)
-	expect("the other VIP withdrawn", false, true)
-	// An interface that gets the name is joined as well.
-	lan0, err := netlink.LinkByName("lan0")
-	must(t, err)
-	a.Announce(vip6, []string{"lan1", "wan0"})
-	must(t, netlink.LinkSetDown(lan0))
-	must(t, netlink.LinkSetName(lan0, "wan0"))
-	must(t, netlink.LinkSetUp(lan0))
-	t.Cleanup(func() { unplug("wan0") })
-	waitFor(t, a, "wan0", func() bool {
-		for _, i := range a.Interfaces() {
-			if i.Name == "wan0" && i.Up {
-				return true
-			}
-		}
-		return false
-	})
-	expectJoined(t, "wan0", vip6, true)
-	a.Withdraw(vip6)
-	expectJoined(t, "wan0", vip6, false)
-	expectJoined(t, "lan1", vip6, false)
-}
-
-// One socket does not hold the memberships of thousands of VIPs.
-func TestNDPManyGroups(t *testing.T) {
-	ear := newLAN6(t).listen6(t)
-	a := start(t, Config{}, "lan0")
-	const many = 3000
-	began := time.Now()
-	for i := range many {
-		a.Announce(numbered6(i), nil)
-	}
-	took := time.Since(began)
-	l := (*a.links.Load())[0]
-	a.mu.Lock()
-	sockets := len(l.port(ndpProtocol{}).groups.reporters)
-	a.mu.Unlock()
-	t.Logf("%d VIPs announced in %v: %v each; memberships on %d sockets", many, took, took/many, sockets)
-	for _, i := range []int{0, many / 2, many - 1} {
-		expectJoined(t, "lan0", numbered6(i), true)
-		// The burst of so many VIPs may fill the ear.
-		eventually(t, fmt.Sprintf("an answer for VIP %d", i), func() bool {
-			return ear.ask(clientIP6, numbered6(i), time.Second) != nil
-		})
-	}
-	began = time.Now()
-	for i := range many {
-		a.Withdraw(numbered6(i))
-	}
-	t.Logf("withdrawn in %v", time.Since(began))
-	expectJoined(t, "lan0", numbered6(0), false)
-	expectJoined(t, "lan0", numbered6(many-1), false)
-}
-
-func TestNDPAnswersGoOnUnderAFlood(t *testing.T) {
-	client := newLAN6(t)
-	m, registry := newTestMetrics(t)
-	a := start(t, Config{Metrics: m}, "lan0")
-	a.Announce(vip6, nil)
-	ear := client.listen6(t)
-	bogus := [][]byte{
-		solicitation(t, clientIP6, otherVIP6),
-		put(solicitation(t, clientIP6, vip6), ipv6HopLimit, 64),
-		put(solicitation(t, clientIP6, vip6), ndpChecksum, 0, 0),
-		withOptions(solicitation(t, clientIP6, vip6), 1, 0, 0, 0, 0, 0, 0, 0),
-		advertisement(t, ipv6AllNodes, vip6, false, targetMAC(theirMAC)),
-		append(solicitation(t, clientIP6, vip6), make([]byte, 1000)...),
-		solicitation(t, clientIP6, vip6)[:70],
-	}
-	var batch [][]byte
-	for range 150 {
-		batch = append(batch, bogus...)
-	}
-	stop := make(chan struct{})
-	var flood sync.WaitGroup
-	sent := 0
-	began := time.Now()
-	flood.Go(func() {
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				client.sendRaw(t, batch...)
-				sent += len(batch)
-			}
-		}
-	})
-	answered := 0
-	const asked = 200
-	for range asked {
-		if ear.ask(clientIP6, vip6, 100*time.Millisecond) != nil {
-			answered++
-		}
-	}
-	took := time.Since(began)
-	close(stop)
-	flood.Wait()
-	t.Logf("%d of %d answered beside %.0f bogus packets a second", answered, asked, float64(sent)/took.Seconds())
-	if answered < asked/2 {
-		t.Errorf("%d of %d questions answered", answered, asked)
-	}
-	drainSightings(a) // at most as many as are passed on
-	drops, err := testutil.GetCounterValuesFromGatherer(registry, "cloud_provider_l2_dropped_packets_total",
-		map[string]string{"protocol": "ndp"}, "reason")
-	must(t, err)
-	for _, reason := range []DropReason{NotAnnounced, HopLimit, Malformed, RateLimited, Oversized, Truncated} {
-		if drops[reason.String()] == 0 {
-			t.Errorf("nothing was counted as %v: %v", reason, drops)
-		}
-	}
-	eventually(t, "answers after the flood", func() bool { return ear.ask(clientIP6, vip6, time.Second) != nil })
 }
 
 func TestNDPSilentWhileNotAlive(t *testing.T) {
@@ -750,35 +574,6 @@ func TestNDPTwoAnnouncersHearEachOther(t *testing.T) {
 	}
 }
 
-// A switch that snoops forwards a question only to ports from which somebody has reported that group.
-func TestNDPQuestionsGetThroughASnoopingSwitch(t *testing.T) {
-	bridge := newHost(t)
-	br0 := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}
-	must(t, bridge.netlink.LinkAdd(br0))
-	bridge.do(t, func() error { return snoop(br0) })
-	must(t, bridge.netlink.LinkSetUp(br0))
-	bridge.plugInto(t, br0, "lan0", "lan1", "asker")
-	a := start(t, Config{ExcludeInterfaces: regexp.MustCompile("^(lo|lan1|asker)$")}, "lan0")
-	bystander := packetsOf(t, "lan1")
-	asker := packetsOf(t, "asker")
-	question, err := ndpProtocol{}.ask(asker.mac, clientIP6, vip6)
-	must(t, err)
-	// The switch begins to snoop when it has queried for a while.
-	a.Announce(vip6, nil)
-	eventually(t, "the switch keeps the question from who has not joined", func() bool {
-		asker.say(question)
-		return bystander.hear(50*time.Millisecond, asksFor(vip6)) == nil
-	})
-	for asker.hear(10*time.Millisecond, advertises(vip6)) != nil {
-	}
-	if asker.ask(clientIP6, vip6, 5*time.Second) == nil {
-		t.Error("no answer through the switch")
-	}
-	if bystander.hear(50*time.Millisecond, asksFor(vip6)) != nil {
-		t.Error("the switch does not snoop")
-	}
-}
-
 // packetsOf is an ear on one of the node's own interfaces.
 func packetsOf(t testing.TB, name string) *ear6 {
 	t.Helper()
@@ -788,35 +583,4 @@ func packetsOf(t testing.TB, name string) *ear6 {
 	must(t, err)
 	t.Cleanup(func() { conn.Close() })
 	return &ear6{Conn: conn, t: t, mac: MAC(ifi.HardwareAddr)}
-}
-
-// snoop makes a switch query for groups, and forward by the answers.
-func snoop(bridge netlink.Link) error {
-	const second = 100 // in the unit of the kernel's attributes
-	if err := setBridge(bridge, map[int][]byte{
-		nl.IFLA_BR_MCAST_SNOOPING:             {1},
-		nl.IFLA_BR_MCAST_QUERY_INTVL:          nl.Uint64Attr(second),
-		nl.IFLA_BR_MCAST_STARTUP_QUERY_INTVL:  nl.Uint64Attr(second),
-		nl.IFLA_BR_MCAST_QUERY_RESPONSE_INTVL: nl.Uint64Attr(second / 2),
-	}); err != nil {
-		return err
-	}
-	// It snoops after one response interval, the one that is set when it begins.
-	return setBridge(bridge, map[int][]byte{nl.IFLA_BR_MCAST_QUERIER: {1}})
-}
-
-func setBridge(bridge netlink.Link, attributes map[int][]byte) error {
-	request := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_ACK)
-	message := nl.NewIfInfomsg(unix.AF_UNSPEC)
-	message.Index = int32(bridge.Attrs().Index)
-	request.AddData(message)
-	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
-	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("bridge"))
-	data := info.AddRtAttr(nl.IFLA_INFO_DATA, nil)
-	for attribute, value := range attributes {
-		data.AddRtAttr(attribute, value)
-	}
-	request.AddData(info)
-	_, err := request.Execute(unix.NETLINK_ROUTE, 0)
-	return err
 }

@@ -4,6 +4,7 @@ package announce
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -131,7 +132,9 @@ func TestProbesTouchNoNeighbourTable(t *testing.T) {
 func TestVIPsAtRestAreAnnouncedAgain(t *testing.T) {
 	client := newLAN6(t)
 	ear, ear6 := client.listen(t), client.listen6(t)
-	a := start(t, Config{GratuitousInterval: time.Second}, "lan0")
+	var allowed atomic.Bool
+	allowed.Store(true)
+	a := start(t, Config{GratuitousInterval: time.Second, AnnounceOnReturn: allowed.Load}, "lan0")
 	a.Announce(vip1, nil)
 	a.Announce(vip6, nil)
 	for round := range burstRounds + 3 { // more than there are without
@@ -143,6 +146,20 @@ func TestVIPsAtRestAreAnnouncedAgain(t *testing.T) {
 		if ear6.hear(5*time.Second, advertises(vip6)) == nil {
 			t.Errorf("round %d: no advertisement", round)
 		}
+	}
+	allowed.Store(false) // a speaker whose session is not fresh says nothing unasked
+	quiet := false
+	for range 2 * burstRounds { // what was under way still comes
+		if quiet = ear.hear(2*burstInterval, announcementOf(vip1)) == nil; quiet {
+			break
+		}
+	}
+	if !quiet {
+		t.Error("announced when it may not be")
+	}
+	allowed.Store(true)
+	if ear.hear(5*time.Second, announcementOf(vip1)) == nil {
+		t.Error("not announced when it may be again")
 	}
 	a.Withdraw(vip1)
 	a.Withdraw(vip6)

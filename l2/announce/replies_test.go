@@ -21,22 +21,30 @@ import (
 
 var replies = flag.Bool("replies", false, "measure replies beside the kernel's (make bench-arp)")
 
-// switched is a LAN of a node and a client with a switch in between, each in a namespace of its own. The node is here.
-func switched(t testing.TB) (client *host) {
+// switched is a LAN of a node, a client and a stranger with a switch in between, each in a namespace of its own. The node is
+// here, and the stranger has no address.
+func switched(t testing.TB) (client, stranger *host) {
 	t.Helper()
 	bridge := newHost(t)
 	br0 := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}
 	must(t, bridge.netlink.LinkAdd(br0))
 	must(t, bridge.netlink.LinkSetUp(br0))
 	bridge.plugInto(t, br0, "lan0")
-	client = newHost(t)
-	must(t, bridge.netlink.LinkAdd(&netlink.Veth{
-		LinkAttrs: netlink.LinkAttrs{Name: "port-client", MasterIndex: br0.Index},
-		PeerName:  "eth0", PeerNamespace: netlink.NsFd(client.ns),
-	}))
-	port, err := bridge.netlink.LinkByName("port-client")
-	must(t, err)
-	must(t, bridge.netlink.LinkSetUp(port))
+	connect := func(name string) *host {
+		h := newHost(t)
+		must(t, bridge.netlink.LinkAdd(&netlink.Veth{
+			LinkAttrs: netlink.LinkAttrs{Name: name, MasterIndex: br0.Index},
+			PeerName:  "eth0", PeerNamespace: netlink.NsFd(h.ns),
+		}))
+		port, err := bridge.netlink.LinkByName(name)
+		must(t, err)
+		must(t, bridge.netlink.LinkSetUp(port))
+		eth0, err := h.netlink.LinkByName("eth0")
+		must(t, err)
+		must(t, h.netlink.LinkSetUp(eth0))
+		return h
+	}
+	client, stranger = connect("client"), connect("stranger")
 
 	lan0, err := netlink.LinkByName("lan0")
 	must(t, err)
@@ -46,8 +54,7 @@ func switched(t testing.TB) (client *host) {
 	must(t, err)
 	must(t, client.netlink.AddrAdd(eth0, &netlink.Addr{IPNet: ipNet(clientIP, 24)}))
 	must(t, client.netlink.AddrAdd(eth0, &netlink.Addr{IPNet: ipNet(clientIP6, 64), Flags: unix.IFA_F_NODAD}))
-	must(t, client.netlink.LinkSetUp(eth0))
-	return client
+	return client, stranger
 }
 
 // steer has the packets that come in on an interface handled by one processor, whoever sent them (RPS). Else the
@@ -135,7 +142,7 @@ func TestRepliesBesideTheKernel(t *testing.T) {
 	} {
 		for _, delivery := range []string{"within one call", "between processors"} {
 			t.Run(protocol.name+" "+delivery, func(t *testing.T) {
-				client := switched(t)
+				client, _ := switched(t)
 				if delivery == "between processors" {
 					if runtime.NumCPU() < 2 {
 						t.Skip("needs two processors")
