@@ -25,8 +25,8 @@ type Timing struct {
 	SuccessorWait time.Duration
 	// ReadWait for the API server's word on who holds a VIP, when another speaker was heard to announce it (E7).
 	ReadWait time.Duration
-	// FenceBackoff before a speaker that was fenced takes VIPs again; it doubles with each fence up to
-	// FenceBackoffMax and starts over after as long a calm (E10).
+	// FenceBackoff before a speaker that was fenced, or crashed more than once, takes VIPs again; it doubles each time up to
+	// FenceBackoffMax and starts over after as long a calm; 0: never (E10).
 	FenceBackoff, FenceBackoffMax time.Duration
 	// RebalanceInterval is the least time between two hand-overs that one speaker starts for a better spread or a preferred node;
 	// 0: never (E10).

@@ -3,7 +3,6 @@
 package election
 
 import (
-	"slices"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -19,22 +18,32 @@ func (s *Speaker) newSession() *session {
 		acknowledged: func(epoch Epoch, sent time.Time, object *coordinationv1.Lease) {
 			s.post(func() {
 				if epoch != s.view.Epoch {
-					s.log.Info("Session begins", "node", s.config.Node, "epoch", epoch)
+					s.sessionBegins(epoch, object, time.Now())
 				}
 				s.view.Epoch, s.view.Ack = epoch, sent
 				s.records.Answered(object, time.Now())
 			})
 		},
 		fenced: func(epoch Epoch, by string) {
-			s.post(func() { s.sessionLost(epoch, by, time.Now()) })
+			s.post(func() { s.sessionLost(epoch, by) })
 		},
 	}
 }
 
-// sessionLost takes in that the session was ended by somebody else. If that was a peer, the speaker waits before it takes
-// VIPs again, longer each time (E10).
-func (s *Speaker) sessionLost(epoch Epoch, by string, now time.Time) {
-	timing := s.config.Timing
+// sessionBegins takes in that an epoch has begun. If its predecessors came to a bad end, the speaker waits before it takes VIPs again, longer
+// each time (E10).
+func (s *Speaker) sessionBegins(epoch Epoch, object *coordinationv1.Lease, now time.Time) {
+	backoff := s.config.Timing.backoffOf(object)
+	if backoff == 0 {
+		s.log.Info("Session begins", "node", s.config.Node, "epoch", epoch)
+		return
+	}
+	s.core.HoldOff(now.Add(backoff))
+	s.log.Info("Session begins, and takes no VIP for a while: those before it on this node were ended by others, or by crashes", "node", s.config.Node, "epoch", epoch, "backoff", backoff)
+}
+
+// sessionLost takes in that the session was ended by somebody else.
+func (s *Speaker) sessionLost(epoch Epoch, by string) {
 	if s.view.Epoch == epoch {
 		s.view.Epoch, s.view.Ack = "", time.Time{}
 	}
@@ -42,9 +51,5 @@ func (s *Speaker) sessionLost(epoch Epoch, by string, now time.Time) {
 		s.log.Info("Session was ended, and not by a speaker: was its Lease deleted by hand?", "node", s.config.Node, "epoch", epoch)
 		return
 	}
-	s.fencedAt = slices.DeleteFunc(s.fencedAt, func(at time.Time) bool { return now.Sub(at) > timing.FenceBackoffMax })
-	backoff := min(timing.FenceBackoff<<min(len(s.fencedAt), 16), timing.FenceBackoffMax)
-	s.fencedAt = append(s.fencedAt, now)
-	s.core.HoldOff(now.Add(backoff))
-	s.log.Info("Session was ended by another speaker; this one takes no VIP for a while", "node", s.config.Node, "epoch", epoch, "by", by, "backoff", backoff)
+	s.log.Info("Session was ended by another speaker", "node", s.config.Node, "epoch", epoch, "by", by)
 }

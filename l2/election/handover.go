@@ -161,7 +161,8 @@ func (c *Core) stand(v *View, vip *vip, lease Lease, target Target, out *Actions
 	if vip.answering {
 		c.letGo(v, vip, lease, out)
 	}
-	if lease.Successor == c.node && !vip.claiming && !v.Now.Before(vip.claimFrom) && c.takes(v, target) && c.rank(target) >= 0 {
+	// Whoever is asked does not hold back: it says on its session that it backs off, so there was nobody else to ask.
+	if lease.Successor == c.node && !vip.claiming && !v.Now.Before(vip.claimFrom) && !c.takesSince.IsZero() && target.Eligible {
 		c.claim(v, vip, lease, "asked by "+lease.Holder, out)
 	}
 }

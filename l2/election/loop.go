@@ -204,6 +204,9 @@ func (s *Speaker) lostUntold() bool {
 
 // handedOver says that nothing is left that another node could take.
 func (s *Speaker) handedOver() bool {
+	if s.targeting.done && !s.targeting.leaving {
+		return false // it does not know yet to whom
+	}
 	for _, vip := range s.core.AnsweringFor() {
 		if s.core.otherCandidate(s.view.Targets[vip]) {
 			return false

@@ -120,6 +120,10 @@ func (r *Records) merge(object *coordinationv1.Lease, now time.Time) {
 		if old := r.leases[vip]; old.Holder != lease.Holder || old.Epoch != lease.Epoch {
 			r.holderChanges++
 		}
+		if giver, ok := r.sessions[lease.Holder]; ok && lease.Successor != "" && giver.Epoch == lease.Epoch {
+			giver.GaveAt = now
+			r.sessions[lease.Holder] = giver
+		}
 		r.leases[vip] = lease
 		if version > r.watched {
 			r.ahead[vip] = struct{}{}
@@ -134,9 +138,9 @@ func (r *Records) merge(object *coordinationv1.Lease, now time.Time) {
 		if seconds := object.Spec.LeaseDurationSeconds; seconds != nil && *seconds > 0 {
 			session.Duration = time.Duration(*seconds) * time.Second
 		}
-		session.Since = old.Since
+		session.Since, session.GaveAt = old.Since, old.GaveAt
 		if old.Epoch != session.Epoch {
-			session.Since = now
+			session.Since, session.GaveAt = now, time.Time{}
 		}
 		_, session.Withdraws = object.Annotations[names.AnnotationWithdraws]
 		_, session.BacksOff = object.Annotations[names.AnnotationBackOff]

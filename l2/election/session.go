@@ -42,6 +42,12 @@ type session struct {
 	// fenced, that an epoch was ended by somebody else. Both are called from the session's goroutine.
 	acknowledged func(epoch Epoch, sent time.Time, object *coordinationv1.Lease)
 	fenced       func(epoch Epoch, by string)
+
+	// flaps counts the sessions of the node in a row that came to a bad end; backoff is what the present one has earned for it. begun is
+	// set once this process has had an epoch. All belong to the session's goroutine.
+	flaps   int
+	backoff time.Duration
+	begun   bool
 }
 
 // run renews until the context is done, then releases the session: from then on the epoch has ended. Each time the epoch
@@ -88,6 +94,7 @@ func (s *session) elect(ctx context.Context, lock *sessionLock) error {
 }
 
 func (s *session) newLock(ctx context.Context, epoch Epoch) *sessionLock {
+	s.backoff = 0
 	lock := &sessionLock{
 		LeaseLock: &resourcelock.LeaseLock{
 			LeaseMeta:  metav1.ObjectMeta{Namespace: s.namespace, Name: names.SessionLease(s.node)},
@@ -113,6 +120,9 @@ type sessionLock struct {
 	stop   context.CancelFunc
 	// fencedBy is the epoch of the peer that ended this one, by the record that was last read; empty when it was no peer.
 	fencedBy string
+	// counted is set once the predecessor's end has been taken in, begunAt when the epoch began.
+	counted bool
+	begunAt time.Time
 	// leaving is closed when the speaker wants the session released.
 	leaving <-chan struct{}
 }
@@ -197,6 +207,7 @@ func (l stampingLeases) Get(ctx context.Context, name string, opts metav1.GetOpt
 	lease, err := l.LeaseInterface.Get(ctx, name, opts)
 	if err == nil {
 		l.lock.fencedBy = lease.Annotations[names.AnnotationFencedBy]
+		l.session.succeed(l.lock, lease)
 	}
 	return lease, err
 }
@@ -219,7 +230,9 @@ func (l stampingLeases) write(ctx context.Context, lease *coordinationv1.Lease, 
 	}
 	delete(lease.Annotations, names.AnnotationFencedBy)
 	delete(lease.Annotations, names.AnnotationLeaving)
+	delete(lease.Annotations, names.AnnotationWithdraws)
 	maps.Copy(lease.Annotations, l.session.describe())
+	l.session.stampBackoff(l.lock, lease.Annotations, time.Now())
 	if transitions := lease.Spec.LeaseTransitions; transitions != nil && *transitions < 0 { // somebody's hand was in it
 		lease.Spec.LeaseTransitions = ptr.To[int32](0)
 	}
@@ -228,6 +241,10 @@ func (l stampingLeases) write(ctx context.Context, lease *coordinationv1.Lease, 
 	sent := time.Now()
 	answer, err := send(ctx)
 	if err == nil {
+		l.session.begun, l.lock.counted = true, true
+		if l.lock.begunAt.IsZero() {
+			l.lock.begunAt = sent
+		}
 		l.session.acknowledged(l.lock.epoch, sent, answer.DeepCopy()) // LeaseLock writes into its own
 	}
 	return answer, err

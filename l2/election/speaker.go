@@ -104,11 +104,11 @@ type Speaker struct {
 	// targeting is the computation of the targets; see retarget.
 	targeting struct {
 		busy, done bool
+		leaving    bool // the targets are those of a speaker that stops
 		version    inputsVersion
 		at         time.Time
 		took       time.Duration
 	}
-	fencedAt  []time.Time
 	summaryAt time.Time
 	summarise bool
 	members   int

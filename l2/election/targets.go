@@ -32,17 +32,21 @@ type inputs struct {
 }
 
 // inputsVersion counts the changes of what the inputs are taken from.
-type inputsVersion struct{ plans, sessions, holders uint64 }
+type inputsVersion struct {
+	plans, sessions, holders uint64
+	leaving                  bool
+}
 
 // retarget has the targets computed anew, beside the loop, when something they follow from has changed: for 10,000 VIPs on 200
 // nodes that takes 40 ms, in which the loop must turn. Until then it goes on with the old ones.
 func (s *Speaker) retarget(now time.Time) {
-	version := inputsVersion{plans: s.plans, sessions: s.records.sessionChanges, holders: s.records.holderChanges}
+	version := inputsVersion{plans: s.plans, sessions: s.records.sessionChanges, holders: s.records.holderChanges, leaving: s.view.Leaving}
 	if s.targeting.busy || !s.planned || !s.listed || s.targeting.done && version == s.targeting.version {
 		return
 	}
-	onlyHolders := s.targeting.done && version.plans == s.targeting.version.plans && version.sessions == s.targeting.version.sessions
-	if onlyHolders && now.Sub(s.targeting.at) < max(retargetAfter, retargetShare*s.targeting.took) {
+	rest := s.targeting.version
+	rest.holders = version.holders
+	if s.targeting.done && version == rest && now.Sub(s.targeting.at) < max(retargetAfter, retargetShare*s.targeting.took) {
 		return
 	}
 	s.targeting.busy, s.targeting.version, s.targeting.at = true, version, now
@@ -63,6 +67,9 @@ func (s *Speaker) inputs(version inputsVersion) inputs {
 	for node, session := range s.records.sessions {
 		in.reserve[node] = session.Epoch != "" && !session.Leaving
 		in.live[node] = in.reserve[node] && !session.BacksOff
+	}
+	if version.leaving { // which its session tells only with its next renewal
+		in.live[in.node], in.reserve[in.node] = false, false
 	}
 	for vip, lease := range s.records.leases {
 		if session, ok := s.records.sessions[lease.Holder]; ok && session.Epoch == lease.Epoch {
@@ -126,7 +133,7 @@ func whyBetter(other, own plan.Verdict) string {
 
 // retargeted takes in targets that were computed.
 func (s *Speaker) retargeted(in inputs, targets map[netip.Addr]Target, took time.Duration) {
-	s.targeting.busy, s.targeting.done, s.targeting.took = false, true, took
+	s.targeting.busy, s.targeting.done, s.targeting.took, s.targeting.leaving = false, true, took, in.version.leaving
 	s.view.Targets = targets
 	for vip := range targets {
 		if _, known := in.before[vip]; !known {

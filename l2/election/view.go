@@ -24,6 +24,8 @@ type Session struct {
 	Leaving bool
 	// BacksOff is set while its speaker takes no VIPs because its sessions were ended too often (E10).
 	BacksOff bool
+	// GaveAt is when its speaker last asked another to take one of its VIPs.
+	GaveAt time.Time
 	// Withdraws is set when its speaker stops answering once it cannot renew (--on-api-loss=withdraw).
 	Withdraws bool
 	// Since when, by this speaker's clock, its epoch has been the present one.

@@ -22,7 +22,9 @@ const (
 	AnnotationInterfaces = "cloud-provider-l2/interfaces"
 	// AnnotationLeaving is set, on a session Lease, while its speaker hands its VIPs over in order to stop: it takes none.
 	AnnotationLeaving = "cloud-provider-l2/leaving"
-	// AnnotationBackOff is set, on a session Lease, while its speaker takes no VIPs because its sessions were ended too often lately.
+	// AnnotationFlaps counts, on a session Lease, the sessions of its node in a row that were not ended by their speaker.
+	AnnotationFlaps = "cloud-provider-l2/flaps"
+	// AnnotationBackOff is set, on a session Lease, while its speaker takes no VIPs because there were too many of those; it says for how long.
 	AnnotationBackOff = "cloud-provider-l2/back-off"
 	// AnnotationWithdraws is set, on a session Lease, when its speaker stops answering as soon as it cannot renew the session.
 	AnnotationWithdraws = "cloud-provider-l2/withdraws"
