@@ -176,6 +176,9 @@ type Core struct {
 	askedGateway time.Time
 	// askingSince: since when, without a break, the gateway has been asked more often than once a second.
 	askingSince time.Time
+	// gatewayLost: the gateway does not answer although it is asked, and last did so at gatewayLostAt; gatewayReturned: now it does again.
+	gatewayLost, gatewayReturned bool
+	gatewayLostAt                time.Time
 	// gatewaySince: since when, without a break, the gateway has answered while it was asked every period.
 	gatewaySince time.Time
 	// suspects are the epochs that are not heard, and since when their node's address has been asked for.

@@ -28,7 +28,12 @@ func (c *Core) judgeMyself(v *View, out *Actions) {
 	case c.askingSince.IsZero():
 		c.askingSince = v.Now
 	}
-	asked := v.Now.Sub(c.askingSince) >= gatewayPeriods*c.timing.Period
+	asked := v.Now.Sub(later(c.askingSince, c.turningSince)) >= gatewayPeriods*c.timing.Period
+	lost := asked && !c.askingSince.IsZero() && c.lostGateway(v)
+	c.gatewayReturned = c.gatewayLost && !lost && within(gatewayPeriods*c.timing.Period, v.GatewayAnsweredAt, v.Now)
+	if c.gatewayLost = lost; lost {
+		c.gatewayLostAt = v.Now
+	}
 	c.isolated = asked && alone && c.gatewaySilent(v, c.turningSince) ||
 		c.isolated && c.alone(v, time.Time{}) && c.gatewaySilent(v, time.Time{}) // a stall is no reason to think better of it
 	if !c.renewed(v) || stalled || c.isolated || v.LinkDown {
@@ -145,6 +150,9 @@ func (c *Core) suspect(v *View, session Session) (since time.Time, wait time.Dur
 		return byDuration()
 	}
 	silent := later(heard, c.steadySince)
+	if last.GatewayAnswers { // who had no gateway a moment ago may have been on the wrong side of the LAN
+		silent = later(silent, c.gatewayLostAt)
+	}
 	if witness, ok := v.Liveness.WitnessSince(string(session.Epoch), v.Now); ok {
 		return later(silent, witness), c.timing.silence(), "heartbeats silent while another member is heard"
 	}
@@ -192,15 +200,10 @@ func (c *Core) turn(v *View, suspect string) int {
 func (c *Core) noticeReturns(v *View) {
 	returned := c.linkDown && !v.LinkDown
 	c.linkDown = v.LinkDown
-	answered := v.GatewayAnsweredAt
-	if c.gatewayKnown { // what was not heard in a stall did not fall silent
-		answered = later(answered, c.turningSince)
+	returned = returned || c.gatewayReturned
+	if !c.gatewayKnown && !v.GatewayAnsweredAt.IsZero() {
+		c.gatewayKnown, returned = true, true
 	}
-	answers := within(time.Second+gatewaySilence, answered, v.Now)
-	if answers && !c.gatewayKnown {
-		returned = true
-	}
-	c.gatewayKnown = answers
 	for node, session := range v.Sessions {
 		if node == c.node || session.Epoch == "" {
 			continue
