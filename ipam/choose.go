@@ -43,6 +43,11 @@ func (a *Allocator) choose(r *Request, s *service, kept map[Family]netip.Addr, y
 		return chosen, nil
 	}
 	maps.DeleteFunc(chosen, func(family Family, _ netip.Addr) bool { return !a.inConflict(yielding[family].Addr) })
+	for family, loss := range yielding {
+		if !chosen[family].IsValid() && a.clash(s, loss.Addr) != nil {
+			return nil, err // while it shares this one on its old terms, it joins nobody on the new ones
+		}
+	}
 	return chosen, err
 }
 

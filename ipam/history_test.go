@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	histories   = flag.Int("histories", 12, "how many random histories each test of histories plays")
+	histories   = flag.Int("histories", 40, "how many random histories each test of histories plays")
 	historySeed = flag.Uint64("seed", 0, "of the first random history; 0 takes one from the clock")
 )
 

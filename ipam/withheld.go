@@ -5,6 +5,7 @@ package ipam
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -62,21 +63,23 @@ func (a *Allocator) Quarantined() []Quarantined {
 // Settle(true) lets it. The result tells whether addresses came or went.
 func (a *Allocator) SetConflicts(conflicts map[netip.Addr]string) (changed bool) {
 	former := a.conflicts
-	a.conflicts = make(map[netip.Addr]string, len(conflicts))
-	for addr, who := range conflicts {
-		a.conflicts[addr] = who
+	a.conflicts = maps.Clone(conflicts)
+	var differ []netip.Addr
+	for addr := range conflicts {
 		if _, known := former[addr]; !known {
-			a.refresh(addr)
-			changed = true
+			differ = append(differ, addr)
 		}
 	}
 	for addr := range former {
-		if _, still := a.conflicts[addr]; !still {
-			a.refresh(addr)
-			changed = true
+		if !a.inConflict(addr) {
+			differ = append(differ, addr)
 		}
 	}
-	return changed
+	slices.SortFunc(differ, netip.Addr.Compare) // the order in which they are free again must not depend on the map's
+	for _, addr := range differ {
+		a.refresh(addr)
+	}
+	return len(differ) > 0
 }
 
 func (a *Allocator) inConflict(addr netip.Addr) bool {

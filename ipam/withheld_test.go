@@ -178,7 +178,10 @@ func TestConflict(t *testing.T) {
 		s.gets("10.0.0.0", "one", asking("10.0.0.0"))
 		s.conflicts("10.0.0.0", "10.0.0.1")
 		s.settles(true)
-		s.gets("10.0.0.0", "one", asking("10.0.0.0"))
+		result, err := s.a.Allocate(s.request("one", asking("10.0.0.0")), s.now)
+		if diff := cmp.Diff(Result{Addresses: addrs("10.0.0.0")}, result, cmp.Comparer(sameAddr)); diff != "" || err != nil {
+			t.Errorf("one (-want +got):\n%s%v", diff, err)
+		}
 		s.gets("10.0.0.1", "two", asking("10.0.0.1"))
 		s.gets("10.0.0.2", "three")
 		s.gets("10.0.0.3", "two") // it does not insist any more
@@ -226,6 +229,15 @@ func TestConflict(t *testing.T) {
 		s.gets("10.0.0.1", "two", sharing("k", "", 81))
 		s.gets("10.0.0.1", "three", sharing("k", "", 82))
 	})
+	t.Run("who shares on old terms joins nobody on new ones", func(t *testing.T) {
+		s := newStory(t, pool(t, "a", "10.0.0.0/32", "fd00::/127"))
+		s.gets("10.0.0.0 fd00::", "one", dual, sharing("k", "", 80))
+		s.gets("10.0.0.0", "two", sharing("k", "", 81))
+		s.gets("fd00::1", "three", families(IPv6), sharing("l", "", 82))
+		s.conflicts("fd00::")
+		s.gets("10.0.0.0 fd00:: ! fd00:: is in conflict and not announced ("+takenBy+"), but the Service keeps it: no free IPv4 address in pool a: 1 of 1 in use", "one", dual, sharing("l", "", 80))
+		checkInvariants(t, s.a)
+	})
 	t.Run("nobody gets it back by its name", func(t *testing.T) {
 		s := newStory(t, pool(t, "a", "10.0.0.0/30"))
 		s.gets("10.0.0.0", "one")
@@ -248,6 +260,15 @@ func TestConflict(t *testing.T) {
 		s.endsQuarantine("10.0.0.0")
 		s.gets("! no free IPv4 address in pool a: 0 of 1 in use, 1 being withdrawn or in conflict with another host", "two")
 		s.gets("10.0.0.0", "one", asking("10.0.0.0"))
+	})
+	t.Run("conflicts that end together come free in the order of addresses", func(t *testing.T) {
+		for range 20 {
+			s := newStory(t, pool(t, "a", "10.0.0.0/30"))
+			s.conflicts("10.0.0.0", "10.0.0.1", "10.0.0.2", "10.0.0.3")
+			s.conflicts()
+			s.gets("10.0.0.0", "one")
+			s.gets("10.0.0.1", "two")
+		}
 	})
 	t.Run("changes are told", func(t *testing.T) {
 		a := NewAllocator()
