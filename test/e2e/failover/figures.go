@@ -38,6 +38,12 @@ type figures struct {
 func judge(s *sample) figures {
 	var f figures
 	var during []load.Request
+	var begin time.Time // of what was kept: a gap cannot have begun before
+	for i, a := range s.Attempts {
+		if i == 0 || a.Sent.Before(begin) {
+			begin = a.Sent
+		}
+	}
 	for _, a := range s.Attempts {
 		f.Late = max(f.Late, a.Sent.Sub(a.Due))
 		mending := a.Sent.After(s.Healed)
@@ -55,7 +61,7 @@ func judge(s *sample) figures {
 			f.Failed++
 		}
 		if !mending {
-			during = append(during, a.Request(s.Injected.Add(-lead)))
+			during = append(during, a.Request(begin))
 		}
 	}
 	gap := load.LongestGap(during)

@@ -56,6 +56,15 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// What is kept of a soak begins with its first connection, and not a while before it.
+func TestJudgeInventsNoGapBeforeTheFirstConnection(t *testing.T) {
+	s := cut()
+	s.Attempts = []load.Attempt{attempt(0, 1*ms, ""), attempt(10*ms, 11*ms, "")}
+	if got := judge(s); got.Gap != 10*ms {
+		t.Errorf("gap %v, want 10 ms", got.Gap)
+	}
+}
+
 func TestJudgeSaysThatNothingCameBack(t *testing.T) {
 	s := cut()
 	s.Attempts = []load.Attempt{attempt(-10*ms, 0, ""), attempt(10*ms, 210*ms, "timeout"), attempt(800*ms, 1000*ms, "timeout")}

@@ -110,9 +110,13 @@ func benchVIPs(ctx context.Context, r *rig, o options) error {
 	return nil
 }
 
-// create makes the Services in one go, and returns when each VIP is answered.
+// create makes the Services in one go, and returns when each VIP is answered. It tells no cost when some were there.
 func (r *rig) create(ctx context.Context, count int) (*creation, error) {
 	if err := r.Apply(ctx, namespaceYAML+poolYAML("many", vipsPool)); err != nil {
+		return nil, err
+	}
+	there, err := r.API.CoreV1().Services(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
 		return nil, err
 	}
 	place, err := r.AuditEnd()
@@ -145,6 +149,9 @@ func (r *rig) create(ctx context.Context, count int) (*creation, error) {
 		made.Writes[account] = float64(writes) / float64(count)
 	}
 	r.say("each is answered after %.1f s; writes for each %v", made.Took, made.Writes)
+	if len(there.Items) > 1 { // beside the one under load: an earlier run on this cluster has made some
+		return nil, nil
+	}
 	return made, nil
 }
 
