@@ -57,6 +57,9 @@ func (c *Cloud) allocate(svc *v1.Service) (ipam.Result, error) {
 	}
 	before := c.allocator.Held(request.ID)
 	result, err := c.allocator.Allocate(request, c.now())
+	if request.Sharing.Key != "" && len(result.Addresses) > 0 {
+		c.addressFreed.set() // its ports or backends may have made room for another one
+	}
 	if !slices.Equal(before, result.Addresses) {
 		c.statusChanged.set()
 		if len(before) > 0 {

@@ -282,8 +282,17 @@ func (r *rig) getPool(name string) *v1beta1.IPAddressPool {
 // has checks the addresses in a Service's status.
 func (r *rig) has(name, want string) {
 	r.t.Helper()
+	r.hasIn("default", name, want)
+}
+
+func (r *rig) hasIn(namespace, name, want string) {
+	r.t.Helper()
+	svc, err := r.kube.CoreV1().Services(namespace).Get(r.t.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		r.t.Fatal(err)
+	}
 	var ips []string
-	for _, ingress := range r.get(name).Status.LoadBalancer.Ingress {
+	for _, ingress := range svc.Status.LoadBalancer.Ingress {
 		ips = append(ips, ingress.IP)
 		if ingress.IPMode == nil || *ingress.IPMode != v1.LoadBalancerIPModeVIP {
 			r.t.Errorf("%s has %s without ipMode VIP", name, ingress.IP)
