@@ -271,7 +271,7 @@ func (a *Announcer) Sightings() <-chan Sighting { return a.sightings }
 func (a *Announcer) sendAnnouncement(n announcement) (frames int, next sendResult) {
 	a.sending.begin()
 	defer a.sending.end()
-	if a.vips.get(n.vip.addr) != n.vip {
+	if a.vips.get(n.vip.addr) != n.vip || (n.link != nil && n.link.changes.Load() != n.change) {
 		return 0, sendOver
 	}
 	if !a.config.Alive() {
@@ -323,9 +323,10 @@ func (a *Announcer) repeatAnnouncements(ctx context.Context) {
 // announceOn announces every VIP on one interface: it is new, has come up or has another MAC. The caller holds mu.
 func (a *Announcer) announceOn(l *link) {
 	name := l.state.Load().name
+	change := l.changes.Add(1) // else a link that flaps would have the bursts pile up
 	for _, v := range a.vips.all() {
 		if v.on(name) {
-			a.bursts.add(announcement{vip: v, link: l, rounds: burstRounds})
+			a.bursts.add(announcement{vip: v, link: l, change: change, rounds: burstRounds})
 		}
 	}
 }

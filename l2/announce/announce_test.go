@@ -219,6 +219,32 @@ func TestCarrierReturnIsAnnounced(t *testing.T) {
 	}
 }
 
+// A link that flaps is announced on once more for each return, and only for the last one is the burst completed: with many
+// VIPs they would pile up.
+func TestBurstsOfAFlappingLinkDoNotPileUp(t *testing.T) {
+	client := newLAN(t)
+	a := start(t, Config{}, "lan0")
+	a.Announce(vip1, nil)
+	awaitBursts(t, a)
+	ear := client.listen(t)
+	const flaps = 6
+	for range flaps {
+		client.setCarrier(t, false)
+		waitFor(t, a, "no carrier", func() bool { return !a.Interfaces()[0].Up })
+		client.setCarrier(t, true)
+		waitFor(t, a, "carrier", func() bool { return a.Interfaces()[0].Up })
+	}
+	heard := 0
+	for ear.hear(2*burstInterval, func(p *arp.Packet) bool {
+		return announcementOf(vip1)(p) && p.Operation == arp.OperationRequest
+	}) != nil {
+		heard++
+	}
+	if most := flaps - 1 + burstRounds; heard < burstRounds-1 || heard > most { // the very first may be lost
+		t.Errorf("announced %d times, want at most %d", heard, most)
+	}
+}
+
 func TestMACChangeIsFollowed(t *testing.T) {
 	ear := newLAN(t).listen(t)
 	a := start(t, Config{}, "lan0")

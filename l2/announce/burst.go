@@ -11,8 +11,9 @@ import (
 // announcement is one VIP's burst, or what is left of it.
 type announcement struct {
 	vip    *vip
-	link   *link // nil: all the VIP is announced on
-	rounds int   // still to send
+	link   *link  // nil: all the VIP is announced on
+	change uint64 // the link's change that it tells of
+	rounds int    // still to send
 }
 
 // sendResult is what becomes of an announcement after an attempt to send it.

@@ -16,7 +16,9 @@ import (
 // sockets. VIPs whose last 24 bits are the same share a group. Who holds Announcer.mu owns it.
 //
 // The price: for every multicast packet that comes in, the kernel looks for its group in a list of all that are joined
-// (ipv6_chk_mcast_addr), before the packet sockets get it. Some thousands of groups on one interface cost tens of microseconds a packet.
+// (ipv6_chk_mcast_addr), before the packet sockets get it. 1,000 groups on one interface cost some 5 µs a packet, 10,000 some
+// 150 µs, and the kernel's own answers take longer still. Without the IPv6 memberships it would be nothing, but then the reports would have
+// to be made here, queries answered included.
 type groups struct {
 	index     int
 	frames    *socket

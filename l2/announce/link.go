@@ -24,7 +24,8 @@ type link struct {
 	state   atomic.Pointer[linkState]
 	ports   []*port // one for each protocol
 	readers sync.WaitGroup
-	failed  atomic.Bool // a socket is of no use any more
+	changes atomic.Uint64 // announced so far; what tells of an earlier one is no longer sent
+	failed  atomic.Bool   // a socket is of no use any more
 }
 
 // linkState is what is known of an interface. It is replaced, never changed.

@@ -167,7 +167,7 @@ func TestRepliesBesideTheKernel(t *testing.T) {
 						ours = append(ours, client.round(t, protocol.from, protocol.number(vips/2)))
 					}
 					k, o := medians(kernels), medians(ours)
-					fmt.Fprintf(out, "%s\t%s\t%d\t%.1f\t%.1f\t%.1f\t%.0f\t%.0f\t%.0f\t%.0f\t%.2f\t%.3f\t\n", protocol.name, delivery, vips,
+					fmt.Fprintf(out, "%s\t%s\t%d\t%.1f\t%.1f\t%.1f\t%.0f\t%.0f\t%.0f\t%.0f\t%.2f\t%.2f\t\n", protocol.name, delivery, vips,
 						o.p50, k.p50, o.p50/k.p50, o.p99, k.p99, o.perSecond, k.perSecond, o.perSecond/k.perSecond, o.allocs)
 					if o.allocs > noAllocation {
 						t.Errorf("%.3f allocations a packet", o.allocs)
