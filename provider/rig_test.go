@@ -411,3 +411,5 @@ func (*fakePools) L2Advertisements(string) client.L2Advertisements {
 func selecting(key, value string) *v1beta1.ServiceAllocation {
 	return &v1beta1.ServiceAllocation{ServiceSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{key: value}}}}
 }
+
+func objects(objects ...runtime.Object) []runtime.Object { return objects }
