@@ -139,7 +139,9 @@ func relay(ctx context.Context, announcer *announce.Announcer, transport *member
 		case <-announcer.Changes():
 			interfaces()
 		case sighting := <-announcer.Sightings():
-			if sighting.Kind != announce.KindProbe { // interest is no claim
+			if sighting.Kind == announce.KindProbe {
+				speaker.Rival(sighting.Addr, sighting.MAC.String(), sighting.Interface)
+			} else {
 				speaker.Sight(sighting.Addr, sighting.MAC.String(), sighting.Interface)
 			}
 		case datagram := <-transport.Datagrams():

@@ -3,6 +3,7 @@
 package election
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -96,6 +97,70 @@ func TestConflictBeforeFirstClaim(t *testing.T) {
 	if took := s.until(32*time.Second, "claim once the stranger is gone", claims); took < time.Second/2 {
 		t.Errorf("claimed %v after the stranger fell silent, without a probe", took)
 	}
+}
+
+// A host that asks for the same VIP at the same time is a conflict, if it goes on; a speaker that does is none, and neither is anybody who asks
+// for a VIP that is held.
+func TestRivals(t *testing.T) {
+	rival := stranger()
+	rival.Rival = true
+	other := rival
+	other.Node, other.MAC = "n2", "02:00:00:00:00:02"
+	t.Run("a stranger", func(t *testing.T) {
+		s := newSteps(t, 3, nil)
+		s.until(8*time.Second, "conflict", func(out Actions) bool { return len(out.Marks) > 0 }, rival)
+	})
+	t.Run("a speaker", func(t *testing.T) {
+		s := newSteps(t, 3, nil)
+		s.until(2*time.Second, "claim", claims, other)
+	})
+	t.Run("on a held VIP", func(t *testing.T) {
+		s := newSteps(t, 3, nil)
+		s.held("n1")
+		s.pass(2 * time.Second)
+		if out := s.pass(5*time.Second, rival, other); len(out.Reannounce) > 0 || len(out.Conflicts) > 0 || len(out.Changes) > 0 {
+			t.Errorf("announced %v, told %v, changed %v", out.Reannounce, out.Conflicts, out.Changes)
+		}
+	})
+}
+
+// In the world: nobody announces a VIP that another host has, its Lease says who has it, and when that host is gone it is announced as others are.
+func TestConflictInTheWorld(t *testing.T) {
+	taken := netip.AddrFrom4([4]byte{192, 168, 1, 200})
+	inWorldWith(t, 3, 3, func(w *world) { w.strangers[taken] = strangerMAC }, func(w *world) {
+		w.pass(10 * time.Second)
+		if who := w.who(taken); len(who) > 0 {
+			t.Errorf("answered by %v, though another host has it", who)
+		}
+		lease := w.api.lease(names.VIPLease(taken))
+		if lease == nil || holder(lease) != "" || lease.Labels[names.LabelLease] != names.LeaseVIP || lease.Labels[names.LabelPool] != "pool" {
+			t.Fatalf("Lease %v", lease)
+		}
+		conflict, err := names.ParseConflict(lease.Annotations[names.AnnotationConflict])
+		if err != nil || conflict.MAC != strangerMAC || conflict.Interface != "eth0" {
+			t.Errorf("conflict %+v, %v", conflict, err)
+		}
+		told := 0
+		for _, node := range w.all() {
+			told += node.conflicts
+		}
+		writes := lease.ResourceVersion
+		w.pass(2 * time.Minute)
+		for _, node := range w.all() {
+			told -= node.conflicts
+		}
+		if lease := w.api.lease(names.VIPLease(taken)); told != 0 || lease.ResourceVersion != writes {
+			t.Errorf("told again %d times, written again %v", -told, lease.ResourceVersion != writes)
+		}
+		w.mu.Lock()
+		delete(w.strangers, taken)
+		w.mu.Unlock()
+		w.pass(35 * time.Second)
+		w.settled()
+		if _, still := w.api.lease(names.VIPLease(taken)).Annotations[names.AnnotationConflict]; still {
+			t.Error("the annotation is still there")
+		}
+	})
 }
 
 // Another speaker that answers is none, even if its hardware address is on its session only a moment later.

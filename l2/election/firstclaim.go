@@ -86,6 +86,13 @@ func (c *Core) unopposed(v *View, vip *vip, lease Lease, target Target, rank int
 // stop ends a round of probes.
 func (f *firstClaim) stop() { f.since, f.confirm = time.Time{}, false }
 
+// meet takes in that a stranger has, or wants, a VIP that is being probed.
+func (f *firstClaim) meet(v *View, sighting Sighting) {
+	if !f.since.IsZero() && f.met.IsZero() {
+		f.stranger, f.met = sighting, v.Now
+	}
+}
+
 // oppose is for a VIP for which a stranger answered. It may be a speaker whose hardware address is not on its session yet: only
 // one that is a stranger still when every session had the time to say so, and that answers again, is a conflict.
 func (c *Core) oppose(v *View, vip *vip, lease Lease, rank int, out *Actions) {
@@ -128,9 +135,7 @@ func (c *Core) strangerGrace(v *View) time.Duration {
 // meetStranger takes in that a host whose hardware address is no speaker's announced a VIP or answered for it. One that this speaker
 // answers for is defended at once (RFC 5227 section 2.4 b), unless a successor was just asked to take it: it may be that.
 func (c *Core) meetStranger(v *View, vip *vip, sighting Sighting, out *Actions) {
-	if !vip.first.since.IsZero() && vip.first.met.IsZero() {
-		vip.first.stranger, vip.first.met = sighting, v.Now
-	}
+	vip.first.meet(v, sighting)
 	if !vip.answering {
 		return
 	}

@@ -14,6 +14,12 @@ func (c *Core) sight(v *View, sighting Sighting, out *Actions) {
 	if vip == nil || sighting.Node == c.node {
 		return
 	}
+	if sighting.Rival { // other speakers probe as well, and their Leases say who may have it
+		if sighting.Node == "" {
+			vip.first.meet(v, sighting)
+		}
+		return
+	}
 	vip.quietFrom = v.Now
 	if sighting.Node == "" {
 		c.meetStranger(v, vip, sighting, out)

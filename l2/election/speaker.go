@@ -254,6 +254,13 @@ func (s *Speaker) Sight(address netip.Addr, mac, iface string) {
 	})
 }
 
+// Rival brings that another host asked whether anybody has an address, in order to take it.
+func (s *Speaker) Rival(address netip.Addr, mac, iface string) {
+	s.post(func() {
+		s.sightings = append(s.sightings, Sighting{VIP: address, Node: s.view.MACs.Node(mac), MAC: mac, Interface: iface, Rival: true})
+	})
+}
+
 // Hear brings a heartbeat datagram from the LAN, received at the given time. It does not wake the loop, whose next turn is
 // soon enough to judge silence; and it is checked here, so that what a stranger sends costs the loop nothing.
 func (s *Speaker) Hear(datagram []byte, at time.Time) {

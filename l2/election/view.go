@@ -83,6 +83,9 @@ type Sighting struct {
 	Node string
 	// MAC and Interface say where it was seen.
 	MAC, Interface string
+	// Rival is set when the host did not say that it has the VIP, but asked whether anybody has, in order to take it (RFC 5227 section
+	// 2.1.1, RFC 4862 section 5.4.3).
+	Rival bool
 	// Unclaimed is set, in a conflict, when the VIP is not announced because of it.
 	Unclaimed bool
 }
