@@ -3,6 +3,7 @@
 package election
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -87,9 +88,9 @@ func (w *world) gap(from time.Time) (gap, overlap time.Duration) {
 
 // who answers a client for a VIP now.
 func (w *world) who(address netip.Addr) []string {
-	w.note()
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.noteVIP(address)
 	seen := w.history[address]
 	return seen[len(seen)-1].who
 }
@@ -128,13 +129,18 @@ func (w *world) settled() map[netip.Addr]string {
 
 // settles waits until all is as it should be at rest, at most for a time, and tells how long that took.
 func (w *world) settles(within time.Duration) (time.Duration, error) {
+	return w.settlesEvery(50*time.Millisecond, within)
+}
+
+// settlesEvery looks only that often.
+func (w *world) settlesEvery(interval, within time.Duration) (time.Duration, error) {
 	from := time.Now()
 	for {
 		_, err := w.unsettled()
 		if took := time.Since(from); err == nil || took >= within {
 			return took, err
 		}
-		w.pass(50 * time.Millisecond)
+		w.pass(interval)
 	}
 }
 
@@ -165,32 +171,30 @@ func (w *world) recordWrite(before, after *coordinationv1.Lease, sessions func(n
 	if after != nil {
 		has = holder(after)
 	}
-	name := (after)
-	if name == nil {
-		name = before
-	}
-	if node, ok := names.ParseSessionLease(name.Name); ok {
+	lease := cmp.Or(after, before)
+	if node, ok := names.ParseSessionLease(lease.Name); ok {
 		w.law.session(w, node, had, has, after)
 		return
 	}
 	if had != "" && has != "" && had != has {
 		epoch, successor := before.Annotations[names.AnnotationEpoch], before.Annotations[names.AnnotationSuccessor]
 		if valid := sessions(had) == epoch; valid && successor != has {
-			w.law.break_("%s: %s took it from %s, whose session %s goes on and which asked %q", name.Name, has, had, epoch, successor)
+			w.law.breaks("%s: %s took it from %s, whose session %s goes on and which asked %q", lease.Name, has, had, epoch, successor)
 		}
 	}
 	if has != "" {
 		epoch := after.Annotations[names.AnnotationEpoch]
 		if node, _, _ := strings.Cut(epoch, "/"); node != has {
-			w.law.break_("%s: held by %s under the epoch %q of another", name.Name, has, epoch)
+			w.law.breaks("%s: held by %s under the epoch %q of another", lease.Name, has, epoch)
 		}
-		if last := w.law.holders[name.Name]; last != "" && last != has {
+		if last := w.law.holders[lease.Name]; last != "" && last != has {
 			w.law.moves++
 		}
-		w.law.holders[name.Name] = has
+		w.law.holders[lease.Name] = has
 	}
 }
 
+// session takes in a write to a session.
 func (l *lawbook) session(w *world, node, had, has string, after *coordinationv1.Lease) {
 	if had == has {
 		return
@@ -199,7 +203,7 @@ func (l *lawbook) session(w *world, node, had, has string, after *coordinationv1
 		l.ended[had] = true
 	}
 	if l.ended[has] {
-		l.break_("the session of %s names the epoch %s again, which had ended", node, has)
+		l.breaks("the session of %s names the epoch %s again, which had ended", node, has)
 	}
 	if has == "" && after != nil && after.Annotations[names.AnnotationFencedBy] != "" {
 		l.fences++
@@ -211,7 +215,7 @@ func (l *lawbook) session(w *world, node, had, has string, after *coordinationv1
 	}
 }
 
-func (l *lawbook) break_(format string, args ...any) {
+func (l *lawbook) breaks(format string, args ...any) {
 	l.broken = append(l.broken, fmt.Sprintf(format, args...))
 }
 

@@ -27,8 +27,9 @@ type kind struct {
 const (
 	// never bounds what the rules leave open: nobody answers while nobody can.
 	never = 24 * time.Hour
-	// overlapBound is how long two nodes may answer for one VIP, whatever happens (docs/how-it-works.md).
-	overlapBound = time.Second
+	// overlapBound is how long two nodes may answer for one VIP, whatever happens (docs/how-it-works.md): until an announcement is
+	// repeated, and a speaker without the API server yields to it.
+	overlapBound = burstInterval + 400*time.Millisecond
 	// healBound is within which time after the last fault each VIP has one node that answers.
 	healBound = 15 * time.Second
 )
