@@ -15,6 +15,7 @@
 // The record of every allocation is the Services' status.loadBalancer. The allocator is seeded from it before the first
 // Service is served (seed.go), so a restart moves nothing. No annotation is ever written to a Service.
 //
-// Around it, for the leader only: pools and their status (pools.go, poolstatus.go), metrics (metrics.go), Leases of
-// VIPs and nodes that are gone (leases.go), and the Secret that speakers sign with (secret.go).
+// Around it, for the leader only: pools and their status (pools.go, poolstatus.go), metrics (metrics.go), and the Secret
+// that speakers sign with (secret.go). From the Leases of VIPs it learns which freed addresses are still announced
+// (quarantine.go) and which another host uses (conflicts.go); it deletes those that are without use (leases.go).
 package provider

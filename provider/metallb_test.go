@@ -292,7 +292,7 @@ func TestM50Classes(t *testing.T) {
 		"only the Service's":       {"", []edit{class("example.com/foo")}, ""},
 		"another":                  {"example.com/bar", []edit{class("example.com/foo")}, ""},
 		"the same":                 {"example.com/foo", []edit{class("example.com/foo")}, "1.2.3.0"},
-		"only the flag's, refused": {"only", nil, ""},
+		"only the flag's": {"example.com/foo", nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			options := Options{LoadBalancerClass: tt.flag, HideClassless: tt.flag != ""}

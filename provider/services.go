@@ -25,7 +25,8 @@ import (
 //  2. hides Services of other classes wholly, since the stock controller would strip their finalizers, and class-less
 //     ones when we are told not to serve them;
 //  3. reports HasSynced only when the provider is ready, so that no Service is served before the seeding;
-//  4. re-queues a Service at once when something changed that the stock controller does not look at;
+//  4. re-queues a Service at once when something changed that the stock controller does not look at, but for labels of a
+//     Service that holds addresses: those rest, with pools, before they take anything away (poolsRest);
 //  5. presents only our own annotations, so that other people's never cause a sync.
 //
 // The stock controller resets spec in its patches and computes them from what it was shown, so nothing of this view
