@@ -250,22 +250,18 @@ func (c *Core) Step(v *View) Actions {
 	c.fence(v, &out)
 	c.noticeReturns(v)
 
-	for address := range v.Targets {
-		c.vip(address)
-	}
-	for address := range v.Leases {
-		c.vip(address)
+	if !v.SameVIPs {
+		for address := range v.Targets {
+			c.vip(address)
+		}
+		for address := range v.Leases {
+			c.vip(address)
+		}
 	}
 	for _, vip := range c.inOrder() {
-		address := vip.address
-		c.decide(v, vip, &out)
-		if !vip.answering && !vip.claiming && !vip.yielded {
-			_, planned := v.Targets[address]
-			_, recorded := v.Leases[address]
-			if !planned && !recorded {
-				delete(c.vips, address)
-				c.ordered = nil
-			}
+		if known := c.decide(v, vip, &out); !known && !vip.answering && !vip.claiming && !vip.yielded {
+			delete(c.vips, vip.address)
+			c.ordered = nil
 		}
 	}
 	c.announceReturns(v, &out)

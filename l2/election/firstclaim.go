@@ -110,7 +110,7 @@ func (c *Core) oppose(v *View, vip *vip, lease Lease, rank int, out *Actions) {
 		return
 	}
 	found := names.Conflict{MAC: first.stranger.MAC, Interface: first.stranger.Interface, Node: c.node, Time: v.Now}
-	isNew := !lease.Contested || lease.Conflict.MAC != found.MAC
+	isNew := !lease.Contested || lease.ContestedBy != found.MAC
 	if isNew {
 		out.Marks = append(out.Marks, Mark{VIP: vip.address, Base: lease, Conflict: found})
 	}

@@ -83,7 +83,12 @@ func (s *Speaker) turn(ctx context.Context, beat bool) {
 	s.view.LinkDown = len(s.interfaces) == 0
 	s.view.Sightings, s.sightings = s.sightings, nil
 	s.fresh.Store(s.core.renewed(&s.view))
-	s.act(ctx, s.core.Step(&s.view))
+	if s.stepped != s.records.vipChanges {
+		s.view.SameVIPs, s.stepped = false, s.records.vipChanges
+	}
+	actions := s.core.Step(&s.view)
+	s.view.SameVIPs = true
+	s.act(ctx, actions)
 	s.dropElectors()
 	if beat {
 		s.beat(now)

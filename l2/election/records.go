@@ -26,6 +26,8 @@ type Records struct {
 	ahead map[netip.Addr]struct{}
 	// sessionChanges counts changes of who has a session and where it announces, for what is derived from that.
 	sessionChanges uint64
+	// vipChanges counts changes of which VIPs have a Lease.
+	vipChanges uint64
 	// holderChanges counts changes of who holds VIPs.
 	holderChanges uint64
 }
@@ -45,7 +47,8 @@ func (r *Records) Listed(objects []*coordinationv1.Lease, version string, now ti
 	listed := parseVersion(version)
 	if listed < r.watched { // versions went back: the API server's store was restored, and nothing that is held counts
 		*r = *NewRecords()
-		r.sessionChanges, r.holderChanges = uint64(now.UnixNano()), uint64(now.UnixNano())
+		r.sessionChanges = uint64(now.UnixNano())
+		r.holderChanges, r.vipChanges = r.sessionChanges, r.sessionChanges
 	}
 	r.watched = max(r.watched, listed)
 	present := make(map[string]bool, len(objects))
@@ -115,10 +118,15 @@ func (r *Records) merge(object *coordinationv1.Lease, now time.Time) {
 		}
 		if text, contested := object.Annotations[names.AnnotationConflict]; contested {
 			lease.Contested = true
-			lease.Conflict, _ = names.ParseConflict(text) // a conflict that cannot be read is one with a host unknown
+			conflict, _ := names.ParseConflict(text) // one that cannot be read is with a host unknown
+			lease.ContestedBy = conflict.MAC
 		}
-		if old := r.leases[vip]; old.Holder != lease.Holder || old.Epoch != lease.Epoch {
+		old, had := r.leases[vip]
+		if old.Holder != lease.Holder || old.Epoch != lease.Epoch {
 			r.holderChanges++
+		}
+		if !had {
+			r.vipChanges++
 		}
 		if giver, ok := r.sessions[lease.Holder]; ok && lease.Successor != "" && giver.Epoch == lease.Epoch {
 			giver.GaveAt = now
@@ -172,6 +180,7 @@ func (r *Records) forget(name string) {
 	if vip, ok := names.ParseVIPLease(name); ok {
 		delete(r.leases, vip)
 		r.holderChanges++
+		r.vipChanges++
 	}
 	if node, ok := names.ParseSessionLease(name); ok {
 		delete(r.sessions, node)

@@ -100,6 +100,7 @@ type Speaker struct {
 	electors   map[netip.Addr]context.CancelFunc
 	addresses  map[netip.Addr]string // a node's own address to the node
 	plans      uint64                // counts the plans
+	stepped    uint64                // the records' vipChanges at the last step
 	derived    uint64                // the records' sessionChanges that derive has seen
 	// targeting is the computation of the targets; see retarget.
 	targeting struct {

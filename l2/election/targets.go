@@ -134,7 +134,7 @@ func whyBetter(other, own plan.Verdict) string {
 // retargeted takes in targets that were computed.
 func (s *Speaker) retargeted(in inputs, targets map[netip.Addr]Target, took time.Duration) {
 	s.targeting.busy, s.targeting.done, s.targeting.took, s.targeting.leaving = false, true, took, in.version.leaving
-	s.view.Targets = targets
+	s.view.Targets, s.view.SameVIPs = targets, false
 	for vip := range targets {
 		if _, known := in.before[vip]; !known {
 			s.config.Announcer.Watch(vip)

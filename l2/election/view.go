@@ -9,7 +9,6 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/membership"
-	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
 )
 
 // Epoch is the holderIdentity of a session Lease: `<node>/<random>`. It ends only by a write (E4).
@@ -49,9 +48,9 @@ type Lease struct {
 	Successor string
 	// NeverHeld is set when no speaker ever held the VIP: the Lease was made to tell of a conflict.
 	NeverHeld bool
-	// Contested is set while the Lease tells of a conflict, and Conflict is what it says of it, if that can be read.
-	Contested bool
-	Conflict  names.Conflict
+	// Contested is set while the Lease tells of a conflict, and ContestedBy is the hardware address it names, if that can be read.
+	Contested   bool
+	ContestedBy string
 	// Ahead is set when this version came from an answer of the API server that the watch has not caught up
 	// with: sessions in the same view may be older than it (E3).
 	Ahead bool
@@ -122,6 +121,8 @@ type View struct {
 	Leases   map[netip.Addr]Lease
 	// Targets are the VIPs of the plan.
 	Targets map[netip.Addr]Target
+	// SameVIPs is set when Leases and Targets have the same VIPs as at the last step.
+	SameVIPs bool
 	// Liveness of the other speakers.
 	Liveness Liveness
 	// MACs of the speakers.

@@ -64,9 +64,12 @@ type vip struct {
 	probedAt, announcedAt time.Time
 }
 
-// decide brings what this speaker does for one VIP in line with the records and the plan.
-func (c *Core) decide(v *View, vip *vip, out *Actions) {
+// decide brings what this speaker does for one VIP in line with the records and the plan, and says whether either knows it.
+func (c *Core) decide(v *View, vip *vip, out *Actions) (known bool) {
 	lease, standing := v.standing(c.node, vip.address)
+	if standing == theirs && !vip.answering && !vip.yielded && !vip.lostAt.IsZero() && lease.Successor != c.node {
+		return true // at rest, which most VIPs are, ten times a second
+	}
 	target, planned := v.Targets[vip.address]
 	vip.everHeld = vip.everHeld || lease.Holder != ""
 	if standing != void {
@@ -90,6 +93,10 @@ func (c *Core) decide(v *View, vip *vip, out *Actions) {
 	if vip.answering && !c.mayAnswer(v) {
 		c.stop(vip, "API server away for the session's duration, and told to withdraw", out)
 	}
+	if !planned {
+		_, known = v.Leases[vip.address]
+	}
+	return known || planned
 }
 
 // seek is for a VIP that nobody holds by the records: candidates claim it in their order (E10), after a probe if it never was held. A speaker that still
