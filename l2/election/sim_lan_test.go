@@ -104,8 +104,18 @@ func (n *node) Reannounce(vip netip.Addr) {
 		return
 	}
 	for _, other := range n.listeners(true) {
+		if n.world.coarse && !other.concerned(vip) {
+			continue
+		}
 		other.deliver(0, func(s *Speaker) { s.Sight(vip, n.mac(), "eth0") })
 	}
+}
+
+// concerned says whether a node answers for a VIP itself.
+func (n *node) concerned(vip netip.Addr) bool {
+	n.world.mu.Lock()
+	defer n.world.mu.Unlock()
+	return n.answering[vip] != nil
 }
 
 // Probe asks the LAN who else answers for a VIP.

@@ -24,7 +24,7 @@ func TestScale(t *testing.T) {
 		t.Skip("takes minutes and gigabytes: make sim runs it, with -scale-nodes 200")
 	}
 	inWorldWith(t, *scaleNodes, *scaleVIPs, func(w *world) {
-		w.silent = true
+		w.silent, w.coarse = true, true
 		w.api.interval = 50 * time.Millisecond
 	}, func(w *world) {
 		began := time.Now()

@@ -37,6 +37,8 @@ type world struct {
 	withdraw bool
 	// silent keeps the speakers' logs out of the test's.
 	silent bool
+	// coarse spares large worlds what costs much and matters little: announcements reach only who answers for the VIP too.
+	coarse bool
 
 	mu     sync.Mutex
 	nodes  []*node // in the order of their numbers
