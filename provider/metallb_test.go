@@ -288,11 +288,11 @@ func TestM50Classes(t *testing.T) {
 		class []edit
 		want  string
 	}{
-		"neither":                  {"", nil, "1.2.3.0"},
-		"only the Service's":       {"", []edit{class("example.com/foo")}, ""},
-		"another":                  {"example.com/bar", []edit{class("example.com/foo")}, ""},
-		"the same":                 {"example.com/foo", []edit{class("example.com/foo")}, "1.2.3.0"},
-		"only the flag's": {"example.com/foo", nil, ""},
+		"neither":            {"", nil, "1.2.3.0"},
+		"only the Service's": {"", []edit{class("example.com/foo")}, ""},
+		"another":            {"example.com/bar", []edit{class("example.com/foo")}, ""},
+		"the same":           {"example.com/foo", []edit{class("example.com/foo")}, "1.2.3.0"},
+		"only the flag's":    {"example.com/foo", nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			options := Options{LoadBalancerClass: tt.flag, HideClassless: tt.flag != ""}

@@ -195,6 +195,18 @@ func TestOverdueWithdrawalIsToldOnce(t *testing.T) {
 	})
 }
 
+// TestOverdueWithdrawalWithoutAPool is told on the Lease.
+func TestOverdueWithdrawalWithoutAPool(t *testing.T) {
+	play(t, Options{}, announced(), func(r *rig) {
+		r.deletePool("a")
+		r.has("former", "")
+		time.Sleep(ipam.QuarantineLimit + time.Second)
+		if told := r.told("vip-192.168.1.240"); len(told) != 1 || !strings.HasPrefix(told[0], "WithdrawalOverdue: node node-1 did not withdraw") {
+			t.Errorf("told: %q", told)
+		}
+	})
+}
+
 // TestOverdueAddressStaysFree: the same holder does not put it in quarantine again; a new one does.
 func TestOverdueAddressStaysFree(t *testing.T) {
 	play(t, Options{}, append(announced(), sessionLease("node-2", "node-2/x", epoch)), func(r *rig) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"sync"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -38,10 +39,11 @@ const (
 	stockNoNodes  = "UnAvailableLoadBalancer"
 )
 
-// newRecorder records events on Services and pools, through a client of their own.
+// newRecorder records events on Services, pools and Leases, through a client of their own.
 func newRecorder(broadcaster record.EventBroadcaster, kube kubernetes.Interface) record.EventRecorder {
 	kinds := runtime.NewScheme()
 	utilruntime.Must(v1.AddToScheme(kinds))
+	utilruntime.Must(coordinationv1.AddToScheme(kinds))
 	utilruntime.Must(v1beta1.AddToScheme(kinds))
 	broadcaster.StartRecordingToSink(&corev1.EventSinkImpl{Interface: kube.CoreV1().Events("")})
 	return broadcaster.NewRecorder(kinds, v1.EventSource{Component: eventComponent})
