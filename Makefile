@@ -10,13 +10,14 @@ COMMIT  ?= $(shell git describe --match= --always --abbrev=40 --dirty 2>/dev/nul
 DATE    ?= $(shell git log -1 --format=%cI 2>/dev/null)
 ARCHES  ?= amd64 arm64
 NODES   ?= 3
+SERVICES ?= 1000
 
 # A clone by another user, or as root of somebody's clone, must build too.
 export GOFLAGS += -buildvcs=false
 
 .PHONY: help
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: bin/cluster images-native ## show the main job on a real cluster, which is left running (root)
@@ -55,6 +56,10 @@ bench-failover: bin/cluster images-native build ## measure failover; goes on whe
 .PHONY: soak
 soak: bin/cluster images-native build ## count false failovers while every core is busy (SOAK=2m for a short one) (root)
 	$(failover) soak $(failover_flags) --out out/soak --soak $(SOAK)
+
+.PHONY: bench-allocation
+bench-allocation: bin/cluster images-native ## measure how 1,000 Services get their addresses on a real cluster (SERVICES=1000) (root)
+	go test -tags e2e ./test/e2e -run '^TestAllocationBenchmark$$' -allocation-services $(SERVICES) -v -timeout 30m -count=1
 
 .PHONY: lint
 lint: ## gofmt and go vet, on all modules

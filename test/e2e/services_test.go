@@ -129,9 +129,6 @@ func TestClassDecidesWhoServes(t *testing.T) {
 		b.edited(t, s, func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeLoadBalancer })
 		b.drawn(t, s, servicesRange4)
 	})
-	b.edited(t, s, func(s *corev1.Service) {
-		s.Finalizers = slices.DeleteFunc(s.Finalizers, func(string) bool { return s.Spec.LoadBalancerClass != nil })
-	})
 }
 
 // A Service goes from one family to two and back, as the API server lets it, and keeps the address of the family that stays.
