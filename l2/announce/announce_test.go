@@ -240,7 +240,8 @@ func TestBurstsOfAFlappingLinkDoNotPileUp(t *testing.T) {
 	}) != nil {
 		heard++
 	}
-	if most := flaps - 1 + burstRounds; heard < burstRounds-1 || heard > most { // the very first may be lost
+	// The very first may be lost; and between two returns there may be time for two rounds, not for five.
+	if most := 2*flaps + burstRounds; heard < burstRounds-1 || heard > most {
 		t.Errorf("announced %d times, want at most %d", heard, most)
 	}
 }

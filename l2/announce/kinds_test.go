@@ -204,7 +204,7 @@ func TestDefectsOfMetalLB(t *testing.T) {
 			must(t, err)
 			want := MAC{2, 0, 0, 0, 0, 7}
 			must(t, netlink.LinkSetHardwareAddr(link, want[:]))
-			ears.expectAnnouncements(t, want, time.Second)
+			ears.expectAnnouncements(t, want, 3*time.Second)
 			if got := interfaceNamed(a, k.name).MAC; got != want {
 				t.Errorf("the announcer has MAC %v", got)
 			}
@@ -219,7 +219,7 @@ func TestDefectsOfMetalLB(t *testing.T) {
 			client.setCarrier(t, true)
 			began := time.Now()
 			// The first round may be lost where the carrier has come but the way is not open yet: the second is 1.1 s later.
-			ears.expectAnnouncements(t, macOf(t, k.name), 2*time.Second)
+			ears.expectAnnouncements(t, macOf(t, k.name), 3*time.Second)
 			t.Logf("announced %v after the link came up", time.Since(began).Round(time.Millisecond))
 			k.expectService(t, client)
 		},

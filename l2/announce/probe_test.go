@@ -4,6 +4,7 @@ package announce
 
 import (
 	"net/netip"
+	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/mdlayher/arp"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+	"k8s.io/component-base/metrics/testutil"
 )
 
 // RFC 5227 section 2.1.1, RFC 4862 section 5.4.3: who probes at the same time is a rival, which nobody hears of by answers, for
@@ -18,27 +20,33 @@ import (
 func TestProbesOfOthersAreSightedWhileProbing(t *testing.T) {
 	client := newLAN6(t)
 	ear, ear6 := client.listen(t), client.listen6(t)
-	a := start(t, Config{}, "lan0")
+	m, registry := newTestMetrics(t)
+	a := start(t, Config{Metrics: m}, "lan0")
 	for name, family := range map[string]struct {
-		addr  netip.Addr
-		rival func()
+		protocol string
+		addr     netip.Addr
+		rival    func()
 	}{
-		"ARP": {vip2, func() { ear.say(arp.OperationRequest, netip.IPv4Unspecified(), vip2) }},
-		"NDP": {otherVIP6, func() {
+		"ARP": {protocolARP, vip2, func() { ear.say(arp.OperationRequest, netip.IPv4Unspecified(), vip2) }},
+		"NDP": {protocolNDP, otherVIP6, func() {
 			frame, err := ndpProtocol{}.probe(ear6.mac, otherVIP6)
 			must(t, err)
 			ear6.say(frame)
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			family.rival()
-			noSighting(t, a, 50*time.Millisecond) // nobody watches
-			a.Probe(family.addr, nil)
-			family.rival()
-			noSighting(t, a, 50*time.Millisecond) // nor now
+			dropped := func(what string, want float64) {
+				t.Helper()
+				eventually(t, what, func() bool {
+					drops, err := testutil.GetCounterValuesFromGatherer(registry, "cloud_provider_l2_dropped_packets_total",
+						map[string]string{"protocol": family.protocol}, "reason")
+					must(t, err)
+					return drops[NotProbed.String()] == want
+				})
+			}
 			a.Watch(family.addr)
 			family.rival()
-			noSighting(t, a, 50*time.Millisecond) // nobody probes
+			dropped("nobody probes here", 1)
 			a.Probe(family.addr, nil)
 			family.rival()
 			if s := nextSighting(t, a); s.Kind != KindProbe || s.Addr != family.addr || s.MAC != MAC(ear.mac) || s.Interface != "lan0" {
@@ -46,10 +54,11 @@ func TestProbesOfOthersAreSightedWhileProbing(t *testing.T) {
 			}
 			a.Announce(family.addr, nil)
 			family.rival()
-			noSighting(t, a, 50*time.Millisecond) // it is answered
+			dropped("it is answered", 2)
 			a.Probe(family.addr, nil)
 			family.rival()
-			noSighting(t, a, 50*time.Millisecond) // whoever announces does not begin to probe for itself
+			dropped("who announces does not begin to probe for itself", 3)
+			noSighting(t, a, 0)
 		})
 	}
 }
@@ -65,15 +74,17 @@ func TestNDPGroupIsJoinedWhileProbing(t *testing.T) {
 	for range 3 {
 		a.Probe(otherVIP6, []string{"lan0"})
 	}
+	a.leaveProbed() // not yet
 	expectJoined(t, "lan0", otherVIP6, true)
+	client.do(t, func() error { // else its kernel puts its probe off, up to a second
+		return os.WriteFile("/proc/sys/net/ipv6/conf/eth0/router_solicitation_delay", []byte("0"), 0)
+	})
 	eth0, err := client.netlink.LinkByName("eth0")
 	must(t, err)
 	must(t, client.netlink.AddrAdd(eth0, &netlink.Addr{IPNet: ipNet(otherVIP6, 64)}))
 	if s := nextSighting(t, a); s.Kind != KindProbe || s.Addr != otherVIP6 || s.MAC != client.mac(t) {
 		t.Errorf("heard %+v", s)
 	}
-	a.leaveProbed()
-	expectJoined(t, "lan0", otherVIP6, true) // not yet
 	a.Announce(otherVIP6, nil)
 	endProbes(a)
 	expectJoined(t, "lan0", otherVIP6, true) // announced meanwhile
