@@ -34,10 +34,14 @@ func TestRolesGrantNoMoreThanIsUsed(t *testing.T) {
 	used := map[grant]bool{}
 	for _, r := range requests {
 		g := grant{r.Account, r.Verb, r.What()}
-		if r.Code == 403 {
+		if r.Forbidden {
 			t.Errorf("%s %s/%s was forbidden", g, r.Namespace, r.Name)
 		}
 		used[g] = true
+		if r.Verb == "watch" {
+			// A watch begins with a list of its own where the API server can do that, and needs the other verb where it cannot.
+			used[grant{r.Account, "list", r.What()}] = true
+		}
 	}
 	for _, account := range []string{"controller", "speaker"} {
 		if !slices.ContainsFunc(granted, func(g grant) bool { return g.account == account }) {
@@ -47,7 +51,7 @@ func TestRolesGrantNoMoreThanIsUsed(t *testing.T) {
 			t.Errorf("%s asked for nothing", account)
 		}
 	}
-	if only := flag.Lookup("test.run").Value.String(); only != "" && only != t.Name() {
+	if only := flag.Lookup("test.run").Value.String(); only != "" && strings.Trim(only, "^$") != t.Name() {
 		t.Skip("some tests were left out, so what a role grants may not have been used")
 	}
 	for _, g := range granted {

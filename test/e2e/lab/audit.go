@@ -26,7 +26,7 @@ type Request struct {
 	Subresource string
 	Namespace   string
 	Name        string
-	Code        int // the HTTP status of the answer
+	Forbidden   bool // by the roles; admission has other reasons to refuse
 	At          time.Time
 }
 
@@ -113,6 +113,7 @@ func parseAudit(line []byte) (Request, bool, error) {
 		Answer struct {
 			Code int `json:"code"`
 		} `json:"responseStatus"`
+		Annotations map[string]string `json:"annotations"`
 	}
 	if err := json.Unmarshal(line, &event); err != nil {
 		return Request{}, false, err
@@ -123,7 +124,8 @@ func parseAudit(line []byte) (Request, bool, error) {
 	return Request{
 		Account: strings.TrimPrefix(event.User.Name, "system:serviceaccount:"+Namespace+":"),
 		Verb:    event.Verb, Group: event.Object.Group, Resource: event.Object.Resource, Subresource: event.Object.Subresource,
-		Namespace: event.Object.Namespace, Name: event.Object.Name, Code: event.Answer.Code, At: event.At,
+		Namespace: event.Object.Namespace, Name: event.Object.Name, At: event.At,
+		Forbidden: event.Annotations["authorization.k8s.io/decision"] == "forbid",
 	}, event.Object.Resource != "", nil
 }
 
