@@ -102,18 +102,11 @@ type Speaker struct {
 	plans      uint64                // counts the plans
 	stepped    uint64                // the records' vipChanges at the last step
 	derived    uint64                // the records' sessionChanges that derive has seen
-	// targeting is the computation of the targets; see retarget.
-	targeting struct {
-		busy, done bool
-		leaving    bool // the targets are those of a speaker that stops
-		version    inputsVersion
-		at         time.Time
-		took       time.Duration
-	}
-	summaryAt time.Time
-	summarise bool
-	members   int
-	heardAt   time.Time // the judge's time, which must not go backwards
+	targeting  targeting
+	summaryAt  time.Time
+	summarise  bool
+	members    int
+	heardAt    time.Time // the judge's time, which must not go backwards
 
 	description atomic.Pointer[map[string]string]
 	key         atomic.Pointer[membership.Key]

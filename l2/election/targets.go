@@ -11,10 +11,12 @@ import (
 )
 
 // retargetAfter is the least time between two computations of the targets for no other reason than that VIPs have moved, and
-// retargetShare how many times as long as the last took: with thousands of VIPs on the move it must not keep a core busy.
+// retargetShare how many times as long as the last took: with thousands of VIPs on the move it must not keep a core busy. Whatever the
+// reason, one that takes longer than retargetLong is followed by a pause.
 const (
 	retargetAfter = time.Second
 	retargetShare = 20
+	retargetLong  = 10 * time.Millisecond
 )
 
 // inputs is what targets are computed from: a snapshot, of which nothing is changed.
@@ -37,6 +39,18 @@ type inputsVersion struct {
 	leaving                  bool
 }
 
+// targeting is what the loop knows of the computation of the targets.
+type targeting struct {
+	// busy is set while one is under way, done once one has ended.
+	busy, done bool
+	// version of the inputs of the last, when it began and ended, and how long it took, without waiting for the loop.
+	version        inputsVersion
+	began, endedAt time.Time
+	took           time.Duration
+	// leaving is set when the targets are those of a speaker that stops.
+	leaving bool
+}
+
 // retarget has the targets computed anew, beside the loop, when something they follow from has changed: for 10,000 VIPs on 200
 // nodes that takes 40 ms, in which the loop must turn. Until then it goes on with the old ones.
 func (s *Speaker) retarget(now time.Time) {
@@ -44,12 +58,15 @@ func (s *Speaker) retarget(now time.Time) {
 	if s.targeting.busy || !s.planned || !s.listed || s.targeting.done && version == s.targeting.version {
 		return
 	}
+	if s.targeting.took > retargetLong && now.Sub(s.targeting.endedAt) < s.targeting.took {
+		return // sessions that come and go one after the other must not keep a core busy either: at most half of one
+	}
 	rest := s.targeting.version
 	rest.holders = version.holders
-	if s.targeting.done && version == rest && now.Sub(s.targeting.at) < max(retargetAfter, retargetShare*s.targeting.took) {
+	if s.targeting.done && version == rest && now.Sub(s.targeting.began) < max(retargetAfter, retargetShare*s.targeting.took) {
 		return
 	}
-	s.targeting.busy, s.targeting.version, s.targeting.at = true, version, now
+	s.targeting.busy, s.targeting.version, s.targeting.began = true, version, now
 	in := s.inputs(version)
 	s.work.Go(func() {
 		began := time.Now()
@@ -134,6 +151,7 @@ func whyBetter(other, own plan.Verdict) string {
 // retargeted takes in targets that were computed.
 func (s *Speaker) retargeted(in inputs, targets map[netip.Addr]Target, took time.Duration) {
 	s.targeting.busy, s.targeting.done, s.targeting.took, s.targeting.leaving = false, true, took, in.version.leaving
+	s.targeting.endedAt = time.Now()
 	s.view.Targets, s.view.SameVIPs = targets, false
 	for vip := range targets {
 		if _, known := in.before[vip]; !known {
