@@ -176,6 +176,8 @@ type Core struct {
 	askedGateway time.Time
 	// askingSince: since when, without a break, the gateway has been asked more often than once a second.
 	askingSince time.Time
+	// heardAny: some member has been heard. cutOff: none is now, and no gateway that ever answered can tell whose fault that is.
+	heardAny, cutOff bool
 	// gatewayLost: the gateway does not answer although it is asked, and last did so at gatewayLostAt; gatewayReturned: now it does again.
 	gatewayLost, gatewayReturned bool
 	gatewayLostAt                time.Time
@@ -303,7 +305,7 @@ func (c *Core) mayAnswer(v *View) bool { return !c.withdraw || c.valid(v) }
 
 // mayTake says whether this speaker may take VIPs now, but for its back-off (E6, E9, E10).
 func (c *Core) mayTake(v *View) bool {
-	return v.Synced && !v.Leaving && !v.LinkDown && !c.isolated && c.valid(v) &&
+	return v.Synced && !v.Leaving && !v.LinkDown && !c.isolated && !c.cutOff && c.valid(v) &&
 		v.Now.Sub(c.started) >= c.timing.silence()
 }
 

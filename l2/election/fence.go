@@ -36,6 +36,8 @@ func (c *Core) judgeMyself(v *View, out *Actions) {
 	}
 	c.isolated = asked && alone && c.gatewaySilent(v, c.turningSince) ||
 		c.isolated && c.alone(v, time.Time{}) && c.gatewaySilent(v, time.Time{}) // a stall is no reason to think better of it
+	c.heardAny = c.heardAny || len(c.heard) > 0
+	c.cutOff = alone && c.heardAny && v.GatewayAnsweredAt.IsZero()
 	if !c.renewed(v) || stalled || c.isolated || v.LinkDown {
 		c.steadySince = v.Now
 	}

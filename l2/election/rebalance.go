@@ -51,15 +51,14 @@ func (c *Core) mayMove(v *View, vip *vip, target Target) bool {
 }
 
 // isSettled says that a node has had a session for some time, has given no VIP away, as one does that is about to stop and has not written it on
-// its session yet, and has been heard all the while; where multicast is filtered it never
-// is, and the session alone says so.
+// its session yet, and has been heard all the while; where nobody is ever heard, because multicast is filtered, the session alone says so.
 func (c *Core) isSettled(v *View, node string) bool {
 	session := v.Sessions[node]
 	if session.Epoch == "" || session.Leaving || session.BacksOff || v.Now.Sub(session.Since) < settled || v.Now.Sub(session.GaveAt) < settled {
 		return false
 	}
 	if _, ever := v.Liveness.LastHeard(string(session.Epoch)); !ever {
-		return true
+		return !c.heardAny // else it may be on the other side of a LAN that is split
 	}
 	since, hears := c.heard[string(session.Epoch)]
 	return hears && v.Now.Sub(since) >= settled
