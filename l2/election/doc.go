@@ -19,7 +19,8 @@
 //
 // Core is the decision: a pure step from what a speaker sees to what it does, without a clock, a socket or a
 // goroutine. Records turns Leases into what Core sees. Speaker is the loop around them: it owns both, and is the
-// only goroutine that touches them. Writes run beside the loop and report back to it. The session and each claim of a
+// only goroutine that touches them. What each VIP is to this node follows from the plan and the sessions, and is computed beside
+// the loop: the targets. Writes run beside the loop and report back to it. The session and each claim of a
 // VIP go through client-go's leaderelection, over locks of this package.
 //
 // # What it never does

@@ -110,15 +110,17 @@ func (v *vip) unname() {
 	v.named, v.passed, v.rounds, v.askedAt, v.moving = "", nil, 0, time.Time{}, false
 }
 
-// successor is the first candidate that was not asked yet: among those heard in their current epoch, unless none is.
+// successor is the first candidate that was not asked yet: among those heard in their current epoch, unless none is. One whose
+// session is not renewed cannot take the VIP, heard or not.
 func (c *Core) successor(v *View, vip *vip, target Target) string {
 	var heard, unheard []string
 	for _, node := range target.Candidates {
 		if node == c.node {
 			continue
 		}
-		at, ok := v.Liveness.LastHeard(string(v.Sessions[node].Epoch))
-		if ok && v.Now.Sub(at) < c.timing.silence() {
+		session := v.Sessions[node]
+		at, ok := v.Liveness.LastHeard(string(session.Epoch))
+		if ok && v.Now.Sub(at) < c.timing.silence() && v.Now.Sub(session.ChangedAt) < session.Duration {
 			heard = append(heard, node)
 		} else {
 			unheard = append(unheard, node)

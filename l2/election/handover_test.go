@@ -105,6 +105,36 @@ func TestE8DroppedRequestIsStillARequest(t *testing.T) {
 	}
 }
 
+// E8: a successor is one that is heard and renews its session, as long as there is one.
+func TestE8SuccessorIsOneThatCanTake(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*steps)
+		want   string
+	}{
+		"the first in order":                    {func(*steps) {}, "n2"},
+		"the first is silent":                   {func(s *steps) { s.hears["n2"] = false }, "n3"},
+		"the first cannot reach the API server": {func(s *steps) { s.renews["n2"] = false }, "n3"},
+		"nobody is heard, and nobody renews": {func(s *steps) {
+			s.hears["n2"], s.hears["n3"], s.renews["n2"], s.renews["n3"] = false, false, false, false
+		}, "n2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSteps(t, 3, nil)
+			s.candidates("n1", "n2", "n3")
+			s.held("n1")
+			s.pass(5 * time.Second)
+			test.change(s)
+			s.pass(4500 * time.Millisecond)
+			s.view.Leaving = true
+			var out Actions
+			s.until(time.Second, "request", func(step Actions) bool { out = step; return namings(step) })
+			if got := out.Namings[0].Successor; got != test.want {
+				t.Errorf("asked %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
 // E8: a VIP lost without having been asked for is no hand-over.
 func TestE8LossIsNoHandOver(t *testing.T) {
 	s := newSteps(t, 3, nil)

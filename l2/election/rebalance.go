@@ -50,11 +50,11 @@ func (c *Core) mayMove(v *View, vip *vip, target Target) bool {
 		c.renewed(v) && c.takes(v, target) && v.Now.Sub(c.takesSince) >= settled && c.isSettled(v, target.Candidates[0])
 }
 
-// isSettled says that a node has had a session for some time, has given no VIP away, as one does that is about to stop and has not written it on
+// isSettled says that a node has had a session for some time and renews it, has given no VIP away, as one does that is about to stop and has not written it on
 // its session yet, and has been heard all the while; where nobody is ever heard, because multicast is filtered, the session alone says so.
 func (c *Core) isSettled(v *View, node string) bool {
 	session := v.Sessions[node]
-	if session.Epoch == "" || session.Leaving || session.BacksOff || v.Now.Sub(session.Since) < settled || v.Now.Sub(session.GaveAt) < settled {
+	if session.Epoch == "" || session.Leaving || session.BacksOff || v.Now.Sub(session.ChangedAt) >= session.Duration || v.Now.Sub(session.Since) < settled || v.Now.Sub(session.GaveAt) < settled {
 		return false
 	}
 	if _, ever := v.Liveness.LastHeard(string(session.Epoch)); !ever {

@@ -64,6 +64,7 @@ func TestE10NothingMovesWhileSomethingIsAmiss(t *testing.T) {
 		"the other backs off":                 func(s *steps) { s.session("n2", func(session *Session) { session.BacksOff = true }) },
 		"the other leaves":                    func(s *steps) { s.session("n2", func(session *Session) { session.Leaving = true }) },
 		"the other has begun anew":            func(s *steps) { s.session("n2", func(session *Session) { session.Since = s.view.Now }) },
+		"the other cannot renew":              func(s *steps) { s.renews["n2"] = false; s.pass(4 * time.Second) },
 		"the other gives its own away":        func(s *steps) { s.session("n2", func(session *Session) { session.GaveAt = s.view.Now }) },
 		"the other has no session":            func(s *steps) { s.session("n2", func(session *Session) { session.Epoch = "" }) },
 		"the other is silent":                 func(s *steps) { s.hears["n2"] = false },
