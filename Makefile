@@ -37,7 +37,7 @@ test-e2e: bin/cluster images-native ## run the end-to-end tests on a real cluste
 	go test -tags e2e ./test/e2e -v -timeout 40m -count=1
 
 .PHONY: bench-arp
-bench-arp: ## measure ARP and NDP replies beside the kernel's own, 4 minutes (root)
+bench-arp: ## measure ARP and NDP replies beside the kernel's own, some minutes (root)
 	go test -C l2/announce -count=1 -timeout 30m -run '^TestRepliesBesideTheKernel$$' -replies
 
 RUNS          ?= 120
