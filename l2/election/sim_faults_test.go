@@ -205,7 +205,8 @@ var kinds = []kind{
 			w.aWhile()
 		})
 	}},
-	{name: "API and LAN of a node are cut, heartbeats stay filtered, a tenth of frames is lost", nodes: [2]int{3, 5}, weight: 2, gap: never, overlap: overlapBound, run: func(w *world) {
+	// When all three probes after the return are lost, the next comes after 5 s.
+	{name: "API and LAN of a node are cut, heartbeats stay filtered, a tenth of frames is lost", nodes: [2]int{3, 5}, weight: 2, gap: never, overlap: probeHeld + overlapBound, run: func(w *world) {
 		victim := w.holder()
 		w.duringThat(w.all(), func(now *weather) { now.loss = 0.1 }, func() {
 			w.duringThat([]*node{victim}, func(now *weather) { now.muted, now.deaf, now.apiAway = true, true, true }, func() {

@@ -124,6 +124,10 @@ func (n *node) Probe(vip netip.Addr, _ []string) {
 	for _, other := range n.listeners(false) {
 		w.mu.Lock()
 		replies := other.answers(vip) && !w.chance.happens(n.weather.loss)
+		if replies && w.loseAnswers > 0 {
+			w.loseAnswers--
+			replies = false
+		}
 		w.mu.Unlock()
 		if replies {
 			n.deliver(0, func(s *Speaker) { s.Sight(vip, other.mac(), "eth0") })

@@ -46,6 +46,8 @@ type world struct {
 	vips   map[netip.Addr]plan.VIP
 	// gatewayDown: the gateway does not answer at present.
 	gatewayDown bool
+	// loseAnswers is how many answers to probes get lost from now on.
+	loseAnswers int
 	// strangers answer for a VIP that is not theirs: hosts that are no speakers, by VIP, with their hardware address.
 	strangers map[netip.Addr]string
 	// history is, for each VIP, what clients on the LAN saw, from when on.
