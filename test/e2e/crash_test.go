@@ -7,6 +7,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -29,13 +30,12 @@ import (
 	"github.com/cloud-provider-l2/cloud-provider-l2/test/e2e/lab"
 )
 
+var crashes = flag.Int("crashes", 200, "how often TestCrashLosesAndDuplicatesNothing kills the controller")
+
 const (
-	crashes = 200
-	// crashNamespace has a controller, pools and a class of its own, so that the installed controller does not see what happens.
-	crashNamespace = "e2e-crash"
-	crashClass     = "e2e.example/crash"
-	crashPool      = 64 // addresses
-	crashServices  = 12 // of each of three editors: the pool suffices, and addresses come back into use
+	crashNamespace = "e2e-crash" // of the Services, of their pool and of the controller's Lease
+	crashPool      = 64          // addresses
+	crashServices  = 12          // of each of three editors: the pool suffices, and addresses come back into use
 )
 
 // TestCrashLosesAndDuplicatesNothing kills the controller at one of its writes, before the API server gets it or before the
@@ -46,6 +46,20 @@ func TestCrashLosesAndDuplicatesNothing(t *testing.T) {
 	b := begin(t, 10*time.Minute) // a minute and a half on an idle machine of two cores
 	binary, err := b.BuildController(b.ctx)
 	b.must(err)
+	installed := func(ctx context.Context, replicas int) error {
+		_, err := b.Kubectl(ctx, "scale", "deployment/controller", "-n", lab.Namespace, fmt.Sprintf("--replicas=%d", replicas))
+		return err
+	}
+	b.later(func(ctx context.Context) error { return installed(ctx, 1) })
+	b.must(installed(b.ctx, 0))
+	b.must(b.AwaitPods(b.ctx, lab.Namespace, "metallb", "to be speakers only", func(pods []*corev1.Pod) error {
+		for _, p := range pods {
+			if p.Labels["component"] == "controller" {
+				return fmt.Errorf("%s is there", p.Name)
+			}
+		}
+		return nil
+	}))
 	b.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: "+crashNamespace+"}", strings.Replace(pool("crash", "10.99.0.0/26"), lab.Namespace, crashNamespace, 1))
 	b.later(b.forget)
 	gate, err := b.NewGate()
@@ -60,8 +74,7 @@ func TestCrashLosesAndDuplicatesNothing(t *testing.T) {
 	defer said.Close()
 	start := func() *lab.Controller {
 		t.Helper()
-		controller, err := lab.StartController(binary, said, "--kubeconfig="+kubeconfig, "--namespace="+crashNamespace,
-			"--load-balancer-class="+crashClass, "--serve-classless=false", "--metrics-bind-address=127.0.0.1:0")
+		controller, err := lab.StartController(binary, said, "--kubeconfig="+kubeconfig, "--namespace="+crashNamespace, "--metrics-bind-address=127.0.0.1:0")
 		b.must(err)
 		return controller
 	}
@@ -77,7 +90,7 @@ func TestCrashLosesAndDuplicatesNothing(t *testing.T) {
 
 	random := rand.New(rand.NewPCG(1, 2))
 	begun, before := time.Now(), 0
-	for i := range crashes {
+	for i := range *crashes {
 		after := random.IntN(2) == 0
 		cut := gate.Open(1+random.IntN(48), after)
 		controller := start()
@@ -102,7 +115,7 @@ func TestCrashLosesAndDuplicatesNothing(t *testing.T) {
 			t.Fatalf("after crash %d", i)
 		}
 	}
-	t.Logf("%d crashes in %v, %d before the write was sent and %d before its answer was seen", crashes, time.Since(begun).Round(time.Second), before, crashes-before)
+	t.Logf("%d crashes in %v, %d before the write was sent and %d before its answer was seen", *crashes, time.Since(begun).Round(time.Second), before, *crashes-before)
 
 	stopEditing()
 	editors.Wait()
@@ -311,8 +324,7 @@ func (e *editor) step(ctx context.Context) error {
 	if len(e.alive) == 0 || choice < 4 && len(e.alive) < crashServices {
 		e.made++
 		name := fmt.Sprintf("%s-%d-%d", []string{"stable", "stable", "restless"}[e.random.IntN(3)], e.number, e.made)
-		class := crashClass
-		_, err := services.Create(ctx, newService(name, inNamespace(crashNamespace), func(s *corev1.Service) { s.Spec.LoadBalancerClass = &class }), metav1.CreateOptions{})
+		_, err := services.Create(ctx, newService(name, inNamespace(crashNamespace)), metav1.CreateOptions{})
 		if err == nil {
 			e.alive = append(e.alive, name)
 		}
@@ -333,8 +345,8 @@ func (e *editor) step(ctx context.Context) error {
 		patches = append(patches,
 			fmt.Sprintf(`{"metadata":{"annotations":{"metallb.io/loadBalancerIPs":"10.99.0.%d"}}}`, e.random.IntN(crashPool)),
 			`{"metadata":{"annotations":{"metallb.io/loadBalancerIPs":null}}}`,
-			`{"spec":{"type":"ClusterIP","loadBalancerClass":null}}`,
-			fmt.Sprintf(`{"spec":{"type":"LoadBalancer","loadBalancerClass":"%s"}}`, crashClass),
+			`{"spec":{"type":"ClusterIP"}}`,
+			`{"spec":{"type":"LoadBalancer"}}`,
 		)
 	}
 	_, err := services.Patch(ctx, name, types.MergePatchType, []byte(patches[e.random.IntN(len(patches))]), metav1.PatchOptions{})
