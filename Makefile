@@ -36,6 +36,19 @@ test-unit: c-compiler ## run unit tests, with the race detector
 test-e2e: bin/cluster images-native ## run the end-to-end tests on a real cluster (root)
 	go test -tags e2e ./test/e2e -v -timeout 40m -count=1
 
+# SEED is the first of the schedules; a schedule that fails says how to run it again.
+SCHEDULES ?= 10000
+SEED ?= 1
+SCALE_NODES ?= 200
+SCALE_VIPS ?= 10000
+
+.PHONY: sim
+sim: ## run the election in virtual time: fault schedules, then a large cluster (SCHEDULES=500 SCALE_NODES=40 for a short one)
+	@mkdir -p bin out
+	go test -c -o bin/election.test ./l2/election
+	bin/election.test -test.run '^TestRandomFaults$$' -test.timeout 0 -schedules $(SCHEDULES) -seed $(SEED) -table | tee out/sim.txt
+	bin/election.test -test.run '^TestScale$$' -test.timeout 0 -scale-nodes $(SCALE_NODES) -scale-vips $(SCALE_VIPS) | tee -a out/sim.txt
+
 .PHONY: bench-arp
 bench-arp: ## measure ARP and NDP replies beside the kernel's own, some minutes (root)
 	go test -C l2/announce -count=1 -timeout 30m -run '^TestRepliesBesideTheKernel$$' -replies
