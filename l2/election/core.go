@@ -120,6 +120,8 @@ type Naming struct {
 type Fence struct {
 	Session Session
 	Reason  string
+	// Silent is set when the reason is the silence of its heartbeats (E4 b).
+	Silent bool
 }
 
 // Mark tells, on the Lease of a VIP that nobody holds, of a host that has the address.

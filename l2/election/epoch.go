@@ -14,6 +14,7 @@ func (s *Speaker) newSession() *session {
 		namespace: s.config.Namespace,
 		node:      s.config.Node,
 		timing:    s.config.Timing,
+		metrics:   s.config.Metrics,
 		describe:  func() map[string]string { return *s.description.Load() },
 		acknowledged: func(epoch Epoch, sent time.Time, object *coordinationv1.Lease) {
 			s.post(func() {
@@ -47,6 +48,7 @@ func (s *Speaker) sessionLost(epoch Epoch, by string) {
 	if s.view.Epoch == epoch {
 		s.view.Epoch, s.view.Ack = "", time.Time{}
 	}
+	s.config.Metrics.sufferedFence(by)
 	if by == "" {
 		s.log.Info("Session was ended, and not by a speaker: was its Lease deleted by hand?", "node", s.config.Node, "epoch", epoch)
 		return

@@ -125,7 +125,7 @@ func (c *Core) fence(v *View, out *Actions) {
 			continue
 		}
 		c.fencing[node] = v.Now
-		out.Fences = append(out.Fences, Fence{Session: session, Reason: reason})
+		out.Fences = append(out.Fences, Fence{Session: session, Reason: reason, Silent: wait == c.timing.silence()})
 	}
 	slices.SortFunc(out.Fences, func(a, b Fence) int { return strings.Compare(a.Session.Node, b.Session.Node) })
 }

@@ -106,6 +106,7 @@ func (s *Speaker) act(ctx context.Context, actions Actions) {
 		s.summarise = true
 		if change.Announce {
 			s.config.Announcer.Announce(change.VIP, s.view.Targets[change.VIP].Interfaces)
+			s.endLoss(change.VIP, s.view.Now)
 			s.log.Info("announce: this node is the elected leader of the VIP", "vip", change.VIP, "node", s.config.Node, "reason", change.Reason, "services", s.plan[change.VIP].Services)
 			s.config.Observer.Announced(s.plan[change.VIP])
 		} else {
@@ -118,6 +119,7 @@ func (s *Speaker) act(ctx context.Context, actions Actions) {
 	}
 	for _, each := range actions.HandOvers {
 		s.summarise = true
+		s.config.Metrics.handedOver(each)
 		s.log.Info("withdraw: handed over to the VIP's new leader", "vip", each.VIP, "node", s.config.Node, "reason", each.Reason, "from", s.config.Node, "to", each.To, "took", each.Took.Round(time.Millisecond))
 	}
 	for _, vip := range actions.Reannounce {

@@ -150,6 +150,12 @@ func (r *Records) merge(object *coordinationv1.Lease, now time.Time) {
 		if old.Epoch != session.Epoch {
 			session.Since, session.GaveAt = now, time.Time{}
 		}
+		if session.Epoch == "" {
+			session.AliveAt = old.AliveAt
+			if old.Epoch != "" {
+				session.AliveAt = old.ChangedAt
+			}
+		}
 		_, session.Withdraws = object.Annotations[names.AnnotationWithdraws]
 		_, session.BacksOff = object.Annotations[names.AnnotationBackOff]
 		_, session.Leaving = object.Annotations[names.AnnotationLeaving]

@@ -36,6 +36,7 @@ type session struct {
 	namespace string
 	node      string
 	timing    Timing
+	metrics   *Metrics
 	// describe returns the annotations that tell other speakers about this one. Called from the session's goroutine.
 	describe func() map[string]string
 	// acknowledged is told of every write that the API server acknowledged, with the time at which it was sent;
@@ -240,6 +241,7 @@ func (l stampingLeases) write(ctx context.Context, lease *coordinationv1.Lease, 
 	defer cancel()
 	sent := time.Now()
 	answer, err := send(ctx)
+	l.session.metrics.renewed(err)
 	if err == nil {
 		l.session.begun, l.lock.counted = true, true
 		if l.lock.begunAt.IsZero() {

@@ -65,6 +65,8 @@ type Config struct {
 	LeaveWithin time.Duration
 	// Writes to VIP Leases and foreign sessions under way at once.
 	Writes int
+	// Metrics counts what the speaker goes through; nil counts nothing.
+	Metrics *Metrics
 }
 
 // Speaker is the loop around Core: it gathers what this node sees, lets Core decide, and does it. Its methods may be
@@ -98,6 +100,7 @@ type Speaker struct {
 	gateway    netip.Addr
 	sightings  []Sighting
 	electors   map[netip.Addr]context.CancelFunc
+	losses     map[netip.Addr]loss   // of the VIPs that are claimed because their holder was lost
 	addresses  map[netip.Addr]string // a node's own address to the node
 	plans      uint64                // counts the plans
 	stepped    uint64                // the records' vipChanges at the last step
@@ -138,6 +141,7 @@ func NewSpeaker(ctx context.Context, config Config) *Speaker {
 			Node: config.Node, Period: config.Timing.Period, SilencePeriods: config.Timing.SilencePeriods, WitnessPeriods: 2.5,
 		}),
 		electors: map[netip.Addr]context.CancelFunc{},
+		losses:   map[netip.Addr]loss{},
 		view:     View{NodeAnsweredAt: map[string]time.Time{}},
 	}
 	s.description.Store(&map[string]string{})

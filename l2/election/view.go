@@ -33,6 +33,8 @@ type Session struct {
 	Duration time.Duration
 	// ChangedAt is when this speaker last saw the record change, by its own clock.
 	ChangedAt time.Time
+	// AliveAt is what that was before the session ended; zero while it has not.
+	AliveAt time.Time
 	// Object is the record itself; a swap is made against exactly this version.
 	Object *coordinationv1.Lease
 }

@@ -43,6 +43,7 @@ func (s *Speaker) claim(ctx context.Context, claim Claim) {
 	}
 	electing, cancel := context.WithCancel(ctx)
 	s.electors[claim.VIP] = cancel
+	s.beginLoss(claim, s.view.Now)
 	lock := &vipLock{
 		client: s.leases, namespace: s.config.Namespace, node: s.config.Node, epoch: s.view.Epoch, claim: claim, vip: s.plan[claim.VIP], slot: s.slot,
 		written: func(object *coordinationv1.Lease, err error) {
@@ -78,6 +79,7 @@ func (s *Speaker) fence(ctx context.Context, fence Fence) {
 		object.Spec.HolderIdentity = ptr.To("")
 		annotate(object, names.AnnotationFencedBy, own)
 		if s.swap(ctx, object) {
+			s.config.Metrics.fenced(fence)
 			s.log.Info("Ended the session of another speaker: its VIPs are free", "node", fence.Session.Node, "epoch", fence.Session.Epoch, "reason", fence.Reason)
 		}
 	})
