@@ -38,6 +38,8 @@ type Options struct {
 	HideClassless bool
 	// SeparateNamespaces refuses to let Services of different namespaces share an address.
 	SeparateNamespaces bool
+	// IgnoreExcludeLabel says that speakers announce from nodes with the exclude label too; it changes what users are told only.
+	IgnoreExcludeLabel bool
 }
 
 // Cloud is the provider. Configure it before the cloud-controller-manager initializes it. Its exported methods are
@@ -89,7 +91,7 @@ var (
 // New returns a provider that is yet to be configured.
 func New() *Cloud {
 	return &Cloud{
-		options:       Options{Namespace: "metallb-system"},
+		options:       DefaultOptions(),
 		allocator:     ipam.NewAllocator(),
 		changes:       newChanges(),
 		now:           time.Now,
@@ -102,6 +104,9 @@ func New() *Cloud {
 
 // Configure sets the options. Call it before Initialize.
 func (c *Cloud) Configure(options Options) { c.options = options }
+
+// Options are those that were configured, or the defaults.
+func (c *Cloud) Options() Options { return c.options }
 
 // Initialize makes the clients. Events have one of their own, so that they never hold up a status patch.
 func (c *Cloud) Initialize(builder cloudprovider.ControllerClientBuilder, stop <-chan struct{}) {

@@ -3,9 +3,9 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	cloudprovider "k8s.io/cloud-provider"
 	cliflag "k8s.io/component-base/cli/flag"
 	logsapi "k8s.io/component-base/logs/api/v1"
 	"k8s.io/component-base/version/verflag"
@@ -23,17 +24,19 @@ import (
 // flags are what can be set on the command line. Their names are those of every cloud controller manager where the
 // meaning is the same.
 type flags struct {
-	cloudProvider      string
-	namespace          string
-	metricsAddress     string
-	loadBalancerClass  string
-	serveClassless     bool
-	shareAcross        bool
-	kubeconfig, master string
-	qps                float32
-	burst              int
-	workers            int
-	logs               *logsapi.LoggingConfiguration
+	cloudProvider, cloudConfig string
+	provider                   *pflag.FlagSet // what the file may set too
+	namespace                  string
+	loadBalancerClass          string
+	serveClassless             bool
+	shareAcross                bool
+	ignoreExcludeLB            bool
+	metricsAddress             string
+	kubeconfig, master         string
+	qps                        float32
+	burst                      int
+	workers                    int
+	logs                       *logsapi.LoggingConfiguration
 }
 
 func newCommand(process *process) *cobra.Command {
@@ -43,6 +46,19 @@ func newCommand(process *process) *cobra.Command {
 		Use: "l2-cloud-controller-manager",
 		Long: `l2-cloud-controller-manager gives Services of type LoadBalancer addresses from IPAddressPools
 (metallb.io/v1beta1). It needs no flag inside a cluster; outside, give it --kubeconfig.
+
+What the flags of the provider l2 set can be written in a file instead, which --cloud-config names:
+
+  apiVersion: cloud-provider-l2/v1
+  kind: CloudConfig
+  namespace: metallb-system
+  loadBalancerClass: example.com/l2
+  serveClassless: true
+  shareAcrossNamespaces: true
+  ignoreExcludeLB: false
+
+A field that is left out has the default of its flag, and an unknown one is an error. A flag that is given overrules
+the file. Speakers are told the class and the exclude label by flags of their own; they must be the same.
 
 Several may run: one leads, by the Lease cloud-provider-l2-controller, and the others stand by.`,
 		SilenceUsage: true,
@@ -59,7 +75,8 @@ Several may run: one leads, by the Lease cloud-provider-l2-controller, and the o
 		},
 	}
 	var sets cliflag.NamedFlagSets
-	f.add(sets.FlagSet("l2"))
+	f.add(sets.FlagSet("cloud provider"))
+	f.addProvider(sets.FlagSet("l2"))
 	f.addClient(sets.FlagSet("generic"))
 	logsapi.AddFlags(f.logs, sets.FlagSet("logs"))
 	verflag.AddFlags(sets.FlagSet("misc"))
@@ -72,16 +89,26 @@ Several may run: one leads, by the Lease cloud-provider-l2-controller, and the o
 
 func (f *flags) add(set *pflag.FlagSet) {
 	set.StringVar(&f.cloudProvider, "cloud-provider", provider.Name, "The cloud provider. There is no other than the default.")
-	set.StringVar(&f.namespace, "namespace", cmp.Or(os.Getenv("POD_NAMESPACE"), "metallb-system"),
-		"Namespace of the IPAddressPools, of the Leases and of the memberlist Secret. $POD_NAMESPACE if that is set.")
+	set.StringVar(&f.cloudConfig, "cloud-config", "",
+		"File with the settings of the provider, as above. It is read once, at the start. Empty: none.")
 	set.StringVar(&f.metricsAddress, "metrics-bind-address", ":7472",
 		"Address on which /metrics, /healthz and /readyz are served over plain HTTP.")
-	set.StringVar(&f.loadBalancerClass, "load-balancer-class", "",
+}
+
+// addProvider adds the flags for what the file may say too.
+func (f *flags) addProvider(set *pflag.FlagSet) {
+	f.provider = set
+	defaults := provider.DefaultOptions()
+	set.StringVar(&f.namespace, "namespace", defaults.Namespace,
+		"Namespace of the IPAddressPools, of the Leases and of the memberlist Secret. $POD_NAMESPACE if that is set.")
+	set.StringVar(&f.loadBalancerClass, "load-balancer-class", defaults.LoadBalancerClass,
 		"Serve Services with this spec.loadBalancerClass too. Services with another class are never touched.")
-	set.BoolVar(&f.serveClassless, "serve-classless", true,
+	set.BoolVar(&f.serveClassless, "serve-classless", !defaults.HideClassless,
 		"Serve Services without a spec.loadBalancerClass. Turn it off when another controller does.")
-	set.BoolVar(&f.shareAcross, "share-across-namespaces", true,
+	set.BoolVar(&f.shareAcross, "share-across-namespaces", !defaults.SeparateNamespaces,
 		"Let Services of different namespaces share an address by the same allow-shared-ip. Turned off, those that share one already go on.")
+	set.BoolVar(&f.ignoreExcludeLB, "ignore-exclude-lb", defaults.IgnoreExcludeLabel,
+		"Set it when the speakers have it: it decides what the event NotAnnounced says of nodes with the label node.kubernetes.io/exclude-from-external-load-balancers.")
 }
 
 // addClient adds the flags of clients and workers. A Service costs two patches of a few milliseconds each: by default,
@@ -99,9 +126,6 @@ func (f *flags) validate() error {
 	if f.cloudProvider != provider.Name {
 		errs = append(errs, fmt.Errorf("--cloud-provider=%s: must be %s, this program has no other", f.cloudProvider, provider.Name))
 	}
-	if f.namespace == "" {
-		errs = append(errs, errors.New("--namespace is empty: set it, or POD_NAMESPACE in the environment, as in metallb-system"))
-	}
 	if f.qps <= 0 || f.burst <= 0 {
 		errs = append(errs, fmt.Errorf("--kube-api-qps=%g --kube-api-burst=%d: both must be more than 0", f.qps, f.burst))
 	}
@@ -111,13 +135,48 @@ func (f *flags) validate() error {
 	return errors.Join(errs...)
 }
 
-func (f *flags) provider() provider.Options {
-	return provider.Options{
-		Namespace:          f.namespace,
-		LoadBalancerClass:  f.loadBalancerClass,
-		HideClassless:      !f.serveClassless,
-		SeparateNamespaces: !f.shareAcross,
+// cloud makes the provider as the file says, and the flags that were given.
+func (f *flags) cloud() (*provider.Cloud, error) {
+	var config io.Reader
+	if f.cloudConfig != "" {
+		file, err := os.Open(f.cloudConfig)
+		if err != nil {
+			return nil, fmt.Errorf("--cloud-config: %w", err)
+		}
+		defer file.Close()
+		config = file
 	}
+	made, err := cloudprovider.GetCloudProvider(f.cloudProvider, config)
+	if err != nil {
+		return nil, fmt.Errorf("--cloud-config=%s: %w", f.cloudConfig, err)
+	}
+	cloud, ok := made.(*provider.Cloud)
+	if !ok {
+		return nil, fmt.Errorf("--cloud-provider=%s: it is %T, and this program can only run %T", f.cloudProvider, made, cloud)
+	}
+	options := cloud.Options()
+	f.provider.VisitAll(func(flag *pflag.Flag) {
+		if !flag.Changed {
+			return
+		}
+		switch flag.Name {
+		case "namespace":
+			options.Namespace = f.namespace
+		case "load-balancer-class":
+			options.LoadBalancerClass = f.loadBalancerClass
+		case "serve-classless":
+			options.HideClassless = !f.serveClassless
+		case "share-across-namespaces":
+			options.SeparateNamespaces = !f.shareAcross
+		case "ignore-exclude-lb":
+			options.IgnoreExcludeLabel = f.ignoreExcludeLB
+		}
+	})
+	if err := options.Validate(); err != nil {
+		return nil, err
+	}
+	cloud.Configure(options)
+	return cloud, nil
 }
 
 // config is how to reach the API server.

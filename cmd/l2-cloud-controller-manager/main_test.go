@@ -7,8 +7,13 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/provider"
 )
@@ -16,8 +21,8 @@ import (
 func TestFlags(t *testing.T) {
 	command := newCommand(&process{ctx: t.Context()})
 	for flag, want := range map[string]string{
-		"cloud-provider": "l2", "namespace": "metallb-system", "metrics-bind-address": ":7472",
-		"load-balancer-class": "", "serve-classless": "true", "share-across-namespaces": "true",
+		"cloud-provider": "l2", "cloud-config": "", "namespace": "metallb-system", "metrics-bind-address": ":7472",
+		"load-balancer-class": "", "serve-classless": "true", "share-across-namespaces": "true", "ignore-exclude-lb": "false",
 		"kubeconfig": "", "kube-api-qps": "400", "kube-api-burst": "800", "concurrent-service-syncs": "10",
 		"logging-format": "text", "v": "0",
 	} {
@@ -33,7 +38,7 @@ func TestBadFlagsSayWhatToDo(t *testing.T) {
 		want string
 	}{
 		"another provider": {[]string{"--cloud-provider=aws"}, "--cloud-provider=aws: must be l2, this program has no other"},
-		"no namespace":     {[]string{"--namespace="}, "--namespace is empty: set it, or POD_NAMESPACE in the environment, as in metallb-system"},
+		"no provider":      {[]string{"--cloud-provider="}, "--cloud-provider=: must be l2, this program has no other"},
 		"no worker":        {[]string{"--concurrent-service-syncs=0"}, "--concurrent-service-syncs=0: must be more than 0"},
 		"no requests":      {[]string{"--kube-api-qps=-1"}, "--kube-api-qps=-1 --kube-api-burst=800: both must be more than 0"},
 	} {
@@ -44,6 +49,65 @@ func TestBadFlagsSayWhatToDo(t *testing.T) {
 			command.SetArgs(tt.args)
 			if err := command.Execute(); err == nil || err.Error() != tt.want {
 				t.Errorf("error %v, want %s", err, tt.want)
+			}
+		})
+	}
+}
+
+// What the file says holds unless a flag says something else.
+func TestFlagsOverruleTheFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "cloud.yaml")
+	text := "apiVersion: cloud-provider-l2/v1\nkind: CloudConfig\nnamespace: lb\nloadBalancerClass: example.com/l2\nserveClassless: false\nshareAcrossNamespaces: false\nignoreExcludeLB: true\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("POD_NAMESPACE", "pod-namespace")
+	fromFile := provider.Options{Namespace: "lb", LoadBalancerClass: "example.com/l2", HideClassless: true, SeparateNamespaces: true, IgnoreExcludeLabel: true}
+	for name, tt := range map[string]struct {
+		args []string
+		want provider.Options
+	}{
+		"neither":       {nil, provider.Options{Namespace: "pod-namespace"}},
+		"file":          {[]string{"--cloud-config=" + file}, fromFile},
+		"flags":         {[]string{"--namespace=x", "--serve-classless=false"}, provider.Options{Namespace: "x", HideClassless: true}},
+		"all flags win": {[]string{"--cloud-config=" + file, "--namespace=metallb-system", "--load-balancer-class=", "--serve-classless", "--share-across-namespaces", "--ignore-exclude-lb=false"}, provider.Options{Namespace: "metallb-system"}},
+		"one flag wins": {[]string{"--cloud-config=" + file, "--share-across-namespaces=true"},
+			provider.Options{Namespace: "lb", LoadBalancerClass: "example.com/l2", HideClassless: true, IgnoreExcludeLabel: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &process{ctx: t.Context()}
+			if err := newCommand(p).ParseFlags(tt.args); err != nil {
+				t.Fatal(err)
+			}
+			cloud, err := p.flags.cloud()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, cloud.Options()); diff != "" {
+				t.Errorf("options (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestBadSettingsSayWhatToDo(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "cloud.yaml")
+	if err := os.WriteFile(file, []byte("apiVersion: cloud-provider-l2/v1\nkind: CloudConfig\nnamespaces: lb\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct{ arg, want string }{
+		"no namespace":  {"--namespace=", `namespace "" is not the name of a namespace, as in metallb-system: `},
+		"no class":      {"--load-balancer-class=a b", `loadBalancerClass "a b" cannot be that of a Service, as in example.com/l2: `},
+		"no file":       {"--cloud-config=" + file + ".none", "--cloud-config: open "},
+		"no such field": {"--cloud-config=" + file, "--cloud-config=" + file + `: unknown field "namespaces": correct or remove it; besides apiVersion and kind there are namespace, `},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &process{ctx: t.Context()}
+			if err := newCommand(p).ParseFlags([]string{tt.arg}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := p.flags.cloud(); err == nil || !strings.HasPrefix(err.Error(), tt.want) {
+				t.Errorf("error %v, want %s…", err, tt.want)
 			}
 		})
 	}

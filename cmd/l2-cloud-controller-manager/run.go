@@ -11,23 +11,23 @@ import (
 	cloudprovider "k8s.io/cloud-provider"
 	"k8s.io/component-base/version"
 	"k8s.io/klog/v2"
-
-	"github.com/cloud-provider-l2/cloud-provider-l2/provider"
 )
 
 // run stands for election, and controls while this process leads, until SIGTERM.
 func (p *process) run() error {
 	klog.FromContext(p.ctx).Info("Starting", "version", version.Get().GitVersion)
+	var err error
+	if p.cloud, err = p.flags.cloud(); err != nil {
+		return err
+	}
 	config, err := p.flags.config()
 	if err != nil {
 		return err
 	}
-	p.cloud = provider.New()
-	p.cloud.Configure(p.flags.provider())
 	if err := p.serve(); err != nil {
 		return fmt.Errorf("serving metrics on --metrics-bind-address=%s: %w", p.flags.metricsAddress, err)
 	}
-	p.leadership, err = stand(p.ctx, config, p.flags.namespace)
+	p.leadership, err = stand(p.ctx, config, p.cloud.Options().Namespace)
 	if err != nil {
 		return fmt.Errorf("standing for election: %w", err)
 	}
