@@ -9,20 +9,22 @@ import (
 	"os"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection"
-	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/klog/v2"
 )
 
-// The controller's own Lease, and its times: a leader that dies is replaced within about 5 s, one that is stopped at once.
+// The controller's own Lease, and its times: a leader that dies is replaced within 5 s, one that is stopped at once.
+//
+// A leader gives up when it has had no renewal accepted for renewPeriod and renewDeadline, which leaves 0.5 s of
+// leaseDuration. The elector looks every lookPeriod, which mostly costs nothing (see watchedLock).
 const (
 	leaseName     = "cloud-provider-l2-controller"
 	leaseDuration = 4 * time.Second
-	renewDeadline = 3 * time.Second
-	retryPeriod   = time.Second
+	renewDeadline = 2500 * time.Millisecond
+	renewPeriod   = time.Second
+	lookPeriod    = 100 * time.Millisecond
 )
 
 // leadership is held from stand to release. Losing it in between ends the process.
@@ -49,15 +51,11 @@ func stand(ctx context.Context, config *rest.Config, namespace string) (*leaders
 	l := &leadership{cancel: cancel, done: make(chan struct{})}
 	elected := make(chan struct{})
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Name: leaseName,
-		Lock: &resourcelock.LeaseLock{
-			LeaseMeta:  metav1.ObjectMeta{Namespace: namespace, Name: leaseName},
-			Client:     kube.CoordinationV1(),
-			LockConfig: resourcelock.ResourceLockConfig{Identity: identity},
-		},
+		Name:            leaseName,
+		Lock:            newWatchedLock(electing, kube, namespace, identity),
 		LeaseDuration:   leaseDuration,
 		RenewDeadline:   renewDeadline,
-		RetryPeriod:     retryPeriod,
+		RetryPeriod:     lookPeriod,
 		ReleaseOnCancel: true,
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(context.Context) { close(elected) },
