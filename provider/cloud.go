@@ -23,6 +23,7 @@ import (
 	"github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1"
 	"github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1/client"
 	"github.com/cloud-provider-l2/cloud-provider-l2/ipam"
+	"github.com/cloud-provider-l2/cloud-provider-l2/provider/translate"
 )
 
 // Name is what `--cloud-provider` says to use this provider.
@@ -209,7 +210,7 @@ func (c *Cloud) recorded(svc *v1.Service) *v1.LoadBalancerStatus {
 	if !c.allocator.Knows(string(svc.UID)) {
 		return nil
 	}
-	return statusOf(c.allocator.Held(string(svc.UID)))
+	return translate.Status(c.allocator.Held(string(svc.UID)))
 }
 
 // poolsRest is how long pools, and the labels of Services that hold addresses, rest before anything is taken away by
@@ -264,7 +265,7 @@ func (c *Cloud) updateRequests() {
 	}
 	for _, svc := range services {
 		if c.services.ours(svc) {
-			c.allocator.Update(requestOf(svc, c.namespaceLabels(svc.Namespace)))
+			c.allocator.Update(translate.Request(svc, c.namespaceLabels(svc.Namespace)))
 		}
 	}
 }

@@ -4,7 +4,6 @@ package provider
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
+	"github.com/cloud-provider-l2/cloud-provider-l2/provider/translate"
 )
 
 // conflictKept is how long after a speaker last said so an address counts as used by another host.
@@ -42,7 +42,7 @@ func (s *sweep) judgeConflicts(ctx context.Context) (next time.Duration) {
 		}
 		found[vip] = seen
 		if left := conflictKept - s.now().Sub(seen.since); left > 0 {
-			active[vip] = describeConflict(annotation)
+			active[vip] = translate.Conflict(annotation)
 			next = min(next, left)
 		}
 	}
@@ -65,13 +65,4 @@ func (s *sweep) judgeConflicts(ctx context.Context) (next time.Duration) {
 func (s *sweep) keptForConflict(vip netip.Addr) bool {
 	seen := s.conflicts[vip]
 	return seen != nil && s.now().Sub(seen.since) < conflictKept
-}
-
-// describeConflict says who uses an address. An annotation that cannot be read marks a conflict all the same.
-func describeConflict(annotation string) string {
-	seen, err := names.ParseConflict(annotation)
-	if err != nil {
-		return "another host answers for it"
-	}
-	return fmt.Sprintf("%s on %s answers for it, seen from %s", seen.MAC, seen.Interface, seen.Node)
 }

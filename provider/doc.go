@@ -3,7 +3,7 @@
 // Package provider is the cloud provider "l2": it lets the stock service controller of k8s.io/cloud-provider allocate
 // addresses with package ipam.
 //
-// It translates and nothing more. What a Service may have is decided in ipam; finalizers, retries and status patches
+// It translates (package translate) and nothing more. What a Service may have is decided in ipam; finalizers, retries and status patches
 // are the stock controller's, which runs unmodified. Between the two stand
 //
 //   - the load balancer (loadbalancer.go): Ensure, Delete, and the events users read;

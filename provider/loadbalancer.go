@@ -16,6 +16,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/ipam"
+	"github.com/cloud-provider-l2/cloud-provider-l2/provider/translate"
 )
 
 // GetLoadBalancer says that one exists as long as the allocator knows the Service. The Service's own status is no
@@ -37,7 +38,7 @@ func (c *Cloud) EnsureLoadBalancer(_ context.Context, _ string, svc *v1.Service,
 		return nil, api.NewRetryError("addresses in use are still being read", time.Second)
 	}
 	result, err := c.allocate(svc)
-	status := statusOf(result.Addresses)
+	status := translate.Status(result.Addresses)
 	differs := !servicehelpers.LoadBalancerStatusEqual(status, &svc.Status.LoadBalancer)
 	// Not the context's logger: the stock controller's is quieter than users need (see StartServiceController).
 	c.report(klog.Background(), svc, result, err, differs)
@@ -49,11 +50,11 @@ func (c *Cloud) EnsureLoadBalancer(_ context.Context, _ string, svc *v1.Service,
 
 // allocate lets a Service that was not seeded keep what its status names: the seeding may have read an older state.
 func (c *Cloud) allocate(svc *v1.Service) (ipam.Result, error) {
-	request := requestOf(svc, c.namespaceLabels(svc.Namespace))
+	request := translate.Request(svc, c.namespaceLabels(svc.Namespace))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.allocator.Knows(request.ID) {
-		c.allocator.Restore(request, recordedOn(svc))
+		c.allocator.Restore(request, translate.Recorded(svc))
 	}
 	before := c.allocator.Held(request.ID)
 	result, err := c.allocator.Allocate(request, c.now())
@@ -71,7 +72,7 @@ func (c *Cloud) allocate(svc *v1.Service) (ipam.Result, error) {
 
 // report tells users what an Ensure came to: one log line and one event for a change, nothing for none.
 func (c *Cloud) report(logger klog.Logger, svc *v1.Service, result ipam.Result, err error, differs bool) {
-	recorded := recordedOn(svc)
+	recorded := translate.Recorded(svc)
 	for _, loss := range result.Lost {
 		if slices.Contains(recorded, loss.Addr) {
 			logger.Info("unassigned", "service", klog.KObj(svc), "vip", loss.Addr, "reason", loss.Reason)

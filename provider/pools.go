@@ -9,14 +9,13 @@ import (
 	"strings"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1"
 	"github.com/cloud-provider-l2/cloud-provider-l2/ipam"
+	"github.com/cloud-provider-l2/cloud-provider-l2/provider/translate"
 )
 
 // poolSet is what was wrong with the pools when they were last read, by name.
@@ -109,13 +108,11 @@ func (c *Cloud) comparePools() poolsChange {
 // readPools gives the allocator the pools as they are in the cache, oldest first.
 func (c *Cloud) readPools(logger klog.Logger) {
 	specs := c.cachedPools()
-	slices.SortFunc(specs, func(a, b *v1beta1.IPAddressPool) int {
-		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
-	})
+	slices.SortFunc(specs, translate.ComparePools)
 	var pools []ipam.Pool
 	problems := poolSet{}
 	for _, spec := range specs {
-		pool, invalid := poolOf(spec)
+		pool, invalid := translate.Pool(spec)
 		pools = append(pools, pool)
 		if len(invalid) > 0 {
 			problems[pool.Name] = problem{reasonInvalid, invalid}
@@ -133,56 +130,6 @@ func (c *Cloud) readPools(logger klog.Logger) {
 }
 
 func (p poolSet) add(overlap ipam.Overlap) {
-	message := fmt.Sprintf("%s is not used: the older pool %s has it", overlap.Range, overlap.With)
 	found := p[overlap.Pool]
-	p[overlap.Pool] = problem{cmp.Or(found.reason, reasonOverlap), append(found.messages, message)}
-}
-
-// poolOf translates a pool. What cannot be understood is left out and said: the rest of the pool goes on, and nobody
-// gets or loses an address because something could not be read.
-func poolOf(spec *v1beta1.IPAddressPool) (ipam.Pool, []string) {
-	pool := ipam.Pool{
-		Name:          spec.Name,
-		AutoAssign:    spec.Spec.AutoAssign == nil || *spec.Spec.AutoAssign,
-		AvoidBuggyIPs: spec.Spec.AvoidBuggyIPs,
-	}
-	var invalid []string
-	for _, entry := range spec.Spec.Addresses {
-		r, err := ipam.ParseRange(entry)
-		if err != nil {
-			invalid = append(invalid, err.Error())
-			continue
-		}
-		pool.Ranges = append(pool.Ranges, r)
-	}
-	if allocateTo := spec.Spec.AllocateTo; allocateTo != nil {
-		namespaces, invalidNamespaces := selectorsOf("namespaceSelectors", allocateTo.NamespaceSelectors)
-		services, invalidServices := selectorsOf("serviceSelectors", allocateTo.ServiceSelectors)
-		invalid = append(append(invalid, invalidNamespaces...), invalidServices...)
-		pool.Reservation = &ipam.Reservation{
-			Priority:           int(allocateTo.Priority),
-			Namespaces:         allocateTo.Namespaces,
-			NamespaceSelectors: namespaces,
-			ServiceSelectors:   services,
-		}
-	}
-	pool.Unreadable = len(invalid) > 0
-	return pool, invalid
-}
-
-// selector is a label selector as ipam wants it.
-type selector struct{ labels.Selector }
-
-func (s selector) Matches(set map[string]string) bool { return s.Selector.Matches(labels.Set(set)) }
-
-func selectorsOf(field string, specs []metav1.LabelSelector) (selectors []ipam.Selector, invalid []string) {
-	for i := range specs {
-		parsed, err := metav1.LabelSelectorAsSelector(&specs[i])
-		if err != nil {
-			invalid = append(invalid, fmt.Sprintf("serviceAllocation.%s[%d] matches nothing: %v", field, i, err))
-			parsed = labels.Nothing()
-		}
-		selectors = append(selectors, selector{parsed})
-	}
-	return selectors, invalid
+	p[overlap.Pool] = problem{cmp.Or(found.reason, reasonOverlap), append(found.messages, translate.Overlap(overlap))}
 }

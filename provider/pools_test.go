@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1"
+	"github.com/cloud-provider-l2/cloud-provider-l2/provider/translate"
 )
 
 func TestLabelAndSelectorInOneApply(t *testing.T) {
@@ -49,7 +50,7 @@ func TestPoolsJudgeServicesAsTheyAre(t *testing.T) {
 		stale := service("web")
 		stale.Labels = map[string]string{"team": "blue"}
 		r.cloud.mu.Lock()
-		r.cloud.allocator.Update(requestOf(stale, nil))
+		r.cloud.allocator.Update(translate.Request(stale, nil))
 		r.cloud.mu.Unlock()
 		r.editPool("a", func(pool *v1beta1.IPAddressPool) {
 			pool.Spec.AllocateTo = &v1beta1.ServiceAllocation{ServiceSelectors: []metav1.LabelSelector{

@@ -3,7 +3,6 @@
 package provider
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -15,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/provider/translate"
 )
 
 const seedRetryInterval = time.Second
@@ -26,12 +27,12 @@ func (c *Cloud) seed(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listing Services: %w", err)
 	}
-	claims := slices.DeleteFunc(all.Items, func(svc v1.Service) bool { return !c.services.ours(&svc) || len(recordedOn(&svc)) == 0 })
-	slices.SortFunc(claims, compareClaims)
+	claims := slices.DeleteFunc(all.Items, func(svc v1.Service) bool { return !c.services.ours(&svc) || len(translate.Recorded(&svc)) == 0 })
+	slices.SortFunc(claims, translate.CompareClaims)
 	c.mu.Lock()
 	for i := range claims {
 		svc := &claims[i]
-		c.allocator.Restore(requestOf(svc, c.namespaceLabels(svc.Namespace)), recordedOn(svc))
+		c.allocator.Restore(translate.Request(svc, c.namespaceLabels(svc.Namespace)), translate.Recorded(svc))
 	}
 	c.rebuildQuarantine()
 	c.mu.Unlock()
@@ -40,19 +41,6 @@ func (c *Cloud) seed(ctx context.Context) error {
 	c.statusChanged.set()
 	c.leasesChanged.set()
 	return nil
-}
-
-// compareClaims puts the oldest Service first, and those that are being deleted last: what they had may have been
-// released and given to another one.
-func compareClaims(a, b v1.Service) int {
-	deleted := func(svc v1.Service) int {
-		if svc.DeletionTimestamp != nil {
-			return 1
-		}
-		return 0
-	}
-	return cmp.Or(cmp.Compare(deleted(a), deleted(b)), a.CreationTimestamp.Compare(b.CreationTimestamp.Time),
-		cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 }
 
 // seedUntilDone tells whether the seeding was done before ctx.

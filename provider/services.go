@@ -17,6 +17,8 @@ import (
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
 	servicehelpers "k8s.io/cloud-provider/service/helpers"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/provider/translate"
 )
 
 // services is the Service informer that the stock service controller is given. It stands before the real one and
@@ -101,7 +103,7 @@ func (s *services) show(svc *v1.Service) (*v1.Service, bool) {
 // onlyOurs is nil when nothing is left: to the stock controller, no annotations and an empty map are not the same.
 func onlyOurs(annotations map[string]string) map[string]string {
 	var ours map[string]string
-	for _, key := range ourAnnotations {
+	for _, key := range translate.Annotations {
 		if value, ok := annotations[key]; ok {
 			if ours == nil {
 				ours = map[string]string{}

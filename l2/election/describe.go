@@ -32,18 +32,7 @@ func FormatInterfaces(interfaces []LocalInterface) string {
 // ParseInterfaces reads what FormatInterfaces wrote as the plan wants it. It returns nil, which the plan takes for unknown,
 // only for an empty text.
 func ParseInterfaces(text string) []plan.Interface {
-	if text == "" {
-		return nil
-	}
-	interfaces := []plan.Interface{}
-	for _, local := range parseInterfaces(text) {
-		each := plan.Interface{Name: local.Name, Up: true}
-		for _, address := range local.Addresses {
-			each.Subnets = append(each.Subnets, address.Masked())
-		}
-		interfaces = append(interfaces, each)
-	}
-	return interfaces
+	return plan.ParseInterfaces(text)
 }
 
 // parseInterfaces is the inverse of FormatInterfaces, but for the hardware addresses, which stand in an annotation of their

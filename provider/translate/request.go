@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package provider
+// Package translate says what Services and IPAddressPools mean in the terms of ipam. It decides nothing and holds no state. The controller
+// allocates by it, and `kubectl l2` explains by it, so that the two cannot disagree.
+package translate
 
 import (
 	"fmt"
@@ -24,8 +26,8 @@ const (
 	annotationSharing   = "allow-shared-ip"
 )
 
-// ourAnnotations are all spellings of the annotations that we read.
-var ourAnnotations = func() (keys []string) {
+// Annotations are all spellings of the annotations that we read. The list is not to be changed.
+var Annotations = func() (keys []string) {
 	for _, name := range []string{annotationPool, annotationAddresses, annotationSharing} {
 		keys = append(keys, annotationPrefix+name, annotationPrefixDeprecated+name)
 	}
@@ -42,8 +44,8 @@ func annotation(svc *v1.Service, name string) (key, value string) {
 	return annotationPrefix + name, ""
 }
 
-// requestOf is what a Service asks for.
-func requestOf(svc *v1.Service, namespaceLabels map[string]string) ipam.Request {
+// Request is what a Service asks for.
+func Request(svc *v1.Service, namespaceLabels map[string]string) ipam.Request {
 	_, pool := annotation(svc, annotationPool)
 	request := ipam.Request{
 		ID:              string(svc.UID),
@@ -144,9 +146,9 @@ func sharingOf(svc *v1.Service) ipam.Sharing {
 	return sharing
 }
 
-// statusOf is how addresses are recorded on a Service. ipMode is always set: the API server would default it, and the
+// Status is how addresses are recorded on a Service. ipMode is always set: the API server would default it, and the
 // stock controller would then see a difference on every sync.
-func statusOf(addrs []netip.Addr) *v1.LoadBalancerStatus {
+func Status(addrs []netip.Addr) *v1.LoadBalancerStatus {
 	status := &v1.LoadBalancerStatus{}
 	mode := v1.LoadBalancerIPModeVIP
 	for _, addr := range addrs {
@@ -155,8 +157,8 @@ func statusOf(addrs []netip.Addr) *v1.LoadBalancerStatus {
 	return status
 }
 
-// recordedOn are the addresses that a Service's status names, as far as it names any.
-func recordedOn(svc *v1.Service) []netip.Addr {
+// Recorded are the addresses that a Service's status names, as far as it names any.
+func Recorded(svc *v1.Service) []netip.Addr {
 	var addrs []netip.Addr
 	for _, ingress := range svc.Status.LoadBalancer.Ingress {
 		if addr, err := netip.ParseAddr(ingress.IP); err == nil {
