@@ -107,6 +107,7 @@ func TestPodSecurity(t *testing.T) {
 				want["spec.template.spec.containers.0.securityContext.capabilities.add"] = "- NET_RAW"
 				want["spec.template.spec.priorityClassName"] = "system-node-critical"
 				want["spec.template.spec.terminationGracePeriodSeconds"] = "30"
+				want["spec.template.spec.volumes"] = "- emptyDir:\n    medium: Memory\n    sizeLimit: 1Mi\n  name: run"
 			}
 			for path, want := range want {
 				if got := value(t, object, path); got != want {
