@@ -6,15 +6,23 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
+	"github.com/spf13/cobra"
 	"k8s.io/component-base/cli"
 	_ "k8s.io/component-base/logs/json/register"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
 	_ "k8s.io/component-base/metrics/prometheus/version"
 )
+
+// isAsking says whether a word names a command beside the speaker itself.
+func isAsking(command *cobra.Command, word string) bool {
+	return slices.ContainsFunc(command.Commands(), func(each *cobra.Command) bool { return each.Name() == word })
+}
 
 func main() {
 	// The first signal starts the hand-over of VIPs; a second one ends the process.
@@ -22,5 +30,12 @@ func main() {
 	context.AfterFunc(ctx, stop)
 	command := newCommand()
 	command.SetContext(ctx)
+	if len(os.Args) > 1 && isAsking(command, os.Args[1]) { // its output is for people, not a log
+		if err := cli.RunNoErrOutput(command); err != nil {
+			fmt.Fprintln(os.Stderr, "Error:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	os.Exit(cli.Run(command))
 }

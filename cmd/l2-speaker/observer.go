@@ -10,8 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
-	"k8s.io/component-base/metrics"
-	"k8s.io/component-base/metrics/legacyregistry"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/cluster"
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/election"
@@ -23,26 +21,24 @@ import (
 const (
 	eventNodeAssigned    = "nodeAssigned"
 	eventAddressConflict = "AddressConflict"
+	eventAnnounceFailed  = "announceFailed"
 )
 
-var announced = metrics.NewGaugeVec(&metrics.GaugeOpts{
-	Namespace:      "metallb",
-	Subsystem:      "speaker",
-	Name:           "announced",
-	Help:           "1 for each Service and address that this node answers for now.",
-	StabilityLevel: metrics.ALPHA,
-}, []string{"service", "protocol", "node", "ip"})
-
-func init() {
-	legacyregistry.MustRegister(announced)
+// statuses is what servicestatus.Writer does; its methods do not block.
+type statuses interface {
+	Announced(vip plan.VIP)
+	Withdrawn(vip netip.Addr)
+	SetSpeakers(speakers map[string]plan.Speaker)
 }
 
-// observer shows users what the speaker does: events on Services, and metrics. Its methods are called from the
+// observer shows users what the speaker does: events on Services, ServiceL2Status objects, and metrics. Its methods are called from the
 // decision loop; the recorder queues, and never blocks.
 type observer struct {
 	node    string
 	events  record.EventRecorder
 	cluster *cluster.Watcher
+	// statuses are the ServiceL2Status objects of this node.
+	statuses statuses
 	// services that each VIP was last counted for, so that the series go with it.
 	services map[netip.Addr][]types.NamespacedName
 }
@@ -50,6 +46,8 @@ type observer struct {
 func (o *observer) Announced(vip plan.VIP) {
 	shown := o.services[vip.Addr]
 	o.services[vip.Addr] = vip.Services
+	announcedVIPs.Set(float64(len(o.services)))
+	o.statuses.Announced(vip)
 	for _, service := range shown {
 		if !slices.Contains(vip.Services, service) {
 			o.forget(service, vip.Addr)
@@ -70,22 +68,34 @@ func (o *observer) Withdrawn(address netip.Addr) {
 		o.forget(service, address)
 	}
 	delete(o.services, address)
+	announcedVIPs.Set(float64(len(o.services)))
+	o.statuses.Withdrawn(address)
 }
 
 func (o *observer) forget(service types.NamespacedName, address netip.Addr) {
 	announced.Delete(map[string]string{"service": service.String(), "protocol": "layer2", "node": o.node, "ip": address.String()})
 }
 
+// Conflict tells of the host that has a VIP. Its MAC stands in the event and in the log and not in a label, for strangers can make up
+// any number of them.
 func (o *observer) Conflict(vip plan.VIP, sighting election.Sighting) {
+	stage, message := conflictAnnounced, "another host, %s on %s of node %q, announces %s too: give that host another address, or take this one out of the pool"
+	if sighting.Unclaimed {
+		stage, message = conflictUnclaimed, "another host, %s on %s of node %q, has %s, which is not announced therefore: give that host another address, or take this one out of the pool"
+	}
+	conflicts.WithLabelValues(sighting.Interface, stage).Inc()
 	for _, service := range vip.Services {
 		o.events.Event(o.reference(service), corev1.EventTypeWarning, eventAddressConflict,
-			fmt.Sprintf("another host, %s on %s of node %q, announces %s too: give that host another address, or take this one out of the pool", sighting.MAC, sighting.Interface, o.node, sighting.VIP))
+			fmt.Sprintf(message, sighting.MAC, sighting.Interface, o.node, sighting.VIP))
 	}
 }
 
 func (o *observer) MembersHeard(count int) { membership.SetMembersHeard(count) }
 
-func (o *observer) Sessions(speakers map[string]plan.Speaker) { o.cluster.SetSpeakers(speakers) }
+func (o *observer) Sessions(speakers map[string]plan.Speaker) {
+	o.cluster.SetSpeakers(speakers)
+	o.statuses.SetSpeakers(speakers)
+}
 
 // reference is what an event is attached to; with the UID, so that `kubectl describe` finds it.
 func (o *observer) reference(service types.NamespacedName) *corev1.ObjectReference {

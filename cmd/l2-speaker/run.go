@@ -5,34 +5,27 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
-	"net/http"
 	"net/netip"
-	"os"
 	"regexp"
 	"sync"
-	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/component-base/version"
 	"k8s.io/klog/v2"
 
-	"github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1/client"
+	"github.com/cloud-provider-l2/cloud-provider-l2/cmd/internal/serve"
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/announce"
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/cluster"
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/election"
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/membership"
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/plan"
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/servicestatus"
 )
 
 // writes to Leases that a speaker has under way at once, when it takes or hands over many VIPs.
@@ -59,9 +52,14 @@ func run(ctx context.Context, o *options) error {
 	broadcaster := record.NewBroadcaster(record.WithContext(running))
 	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: clients.events.CoreV1().Events("")})
 	defer broadcaster.Shutdown()
+	statuses, err := servicestatus.NewWriter(clients.statuses.ServiceL2Statuses(o.namespace), o.namespace, o.node)
+	if err != nil {
+		return err
+	}
 	observer := &observer{
 		node:     o.node,
 		events:   broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "metallb-speaker", Host: o.node}),
+		statuses: statuses,
 		services: map[netip.Addr][]types.NamespacedName{},
 	}
 
@@ -70,22 +68,29 @@ func run(ctx context.Context, o *options) error {
 		ExcludeInterfaces: regexp.MustCompile(o.excludedInterfaces), // validated
 		Alive:             func() bool { return speaker.Alive() },
 		AnnounceOnReturn:  func() bool { return speaker.Fresh() },
-		Metrics:           announce.NewMetrics(legacyregistry.MustRegister),
+
+		GratuitousInterval: o.gratuitousInterval,
+		Metrics:            announce.NewMetrics(legacyregistry.MustRegister),
 	})
 	if err != nil {
 		return fmt.Errorf("announcer: %w", err)
 	}
-	transport := membership.NewTransport(running, membership.TransportConfig{})
+	transport := membership.NewTransport(running, membership.TransportConfig{Port: o.heartbeatPort})
 	speaker = election.NewSpeaker(ctx, election.Config{
 		Node: o.node, Namespace: o.namespace, Timing: o.timing(), WithdrawOnAPILoss: o.onAPILoss == "withdraw",
 		Leases: clients.leases.CoordinationV1(), Sessions: clients.session.CoordinationV1(), Announcer: announcer, Sender: transport, Observer: observer,
-		LeaveWithin: o.leaveWithin, Writes: writes,
+		LeaveWithin: o.leaveWithin, Writes: writes, Metrics: election.NewMetrics(legacyregistry.MustRegister),
 	})
-	watcher, err := cluster.NewWatcher(clients.kube, clients.custom, o.namespace, o.selection, func(vips map[netip.Addr]plan.VIP) { speaker.SetPlan(vips) })
+	complaints := newComplaints(observer)
+	watcher, err := cluster.NewWatcher(clients.kube, clients.custom, o.namespace, o.selection, func(vips map[netip.Addr]plan.VIP) {
+		speaker.SetPlan(vips)
+		complaints.plan(vips)
+	})
 	if err != nil {
 		return err
 	}
 	observer.cluster = watcher
+	serve.ShowConfiguration(watcher.HasSynced, func() bool { return watcher.HasSynced() && !speaker.Fresh() })
 
 	failed := make(chan error, 8)
 	start := func(name string, part func(context.Context) error) {
@@ -101,10 +106,25 @@ func run(ctx context.Context, o *options) error {
 	start("key of heartbeats", func(ctx context.Context) error { return watchKey(ctx, clients.kube, o.namespace, speaker.SetKey) })
 	start("gateway", func(ctx context.Context) error { watchGateway(ctx, speaker.SetGateway); return nil })
 	start("LAN", func(ctx context.Context) error { relay(ctx, announcer, transport, speaker); return nil })
+	start("ServiceL2Statuses", statuses.Run)
+	start("interfaces without a VIP", complaints.run)
 	if o.metricsAddress != "" {
+		listener, err := serve.Listen(o.metricsAddress)
+		if err != nil {
+			return fmt.Errorf("metrics: %w", err)
+		}
+		turns := func() (string, bool) { return turning(speaker) }
 		start("metrics", func(ctx context.Context) error {
-			return serve(ctx, o.metricsAddress, func() bool { return speaker.TurnedWithin(stuck) }, watcher.HasSynced)
+			return serve.Run(ctx, listener, turns, func() (string, bool) { return readiness(speaker, watcher) })
 		})
+	}
+	if o.statusSocket != "" {
+		listener, err := listenLocally(o.statusSocket)
+		if err != nil { // it is for people to look; VIPs are not to wait for it
+			log.Error(err, "`l2-speaker status` will not work on this node", "socket", o.statusSocket)
+		} else {
+			start("status", func(ctx context.Context) error { return serve.HTTP(ctx, listener, statusHandler(speaker, o)) })
+		}
 	}
 
 	elected := make(chan error, 1)
@@ -150,90 +170,21 @@ func relay(ctx context.Context, announcer *announce.Announcer, transport *member
 	}
 }
 
-// clients have a budget each, so that no kind of request starves another: least of all the renewal of the session.
-type clients struct {
-	kube, leases, session, events kubernetes.Interface
-	custom                        *client.Client
+// turning is the health of a speaker: its decision loop turns.
+func turning(speaker *election.Speaker) (string, bool) {
+	if !speaker.TurnedWithin(stuck) {
+		return "the decision loop does not turn", false
+	}
+	return "ok", true
 }
 
-func newClients(kubeconfig string) (*clients, error) {
-	load := rest.InClusterConfig
-	if kubeconfig != "" {
-		load = func() (*rest.Config, error) { return clientcmd.BuildConfigFromFlags("", kubeconfig) }
+// readiness is health, and to know the cluster.
+func readiness(speaker *election.Speaker, watcher *cluster.Watcher) (string, bool) {
+	if state, well := turning(speaker); !well {
+		return state, false
 	}
-	config, err := load()
-	if err != nil {
-		return nil, fmt.Errorf("how to reach the API server: %w", err)
+	if !watcher.HasSynced() {
+		return "the cluster's objects are not listed yet", false
 	}
-	config.UserAgent = "l2-speaker/" + version.Get().GitVersion
-	config.Dial = (&net.Dialer{Timeout: 2 * time.Second, KeepAlive: 5 * time.Second, Control: giveUpSoon}).DialContext
-	c := &clients{}
-	if c.kube, err = kubernetes.NewForConfig(budget(config, 50, 100)); err != nil {
-		return nil, err
-	}
-	if c.leases, err = kubernetes.NewForConfig(budget(config, 500, 1000)); err != nil {
-		return nil, err
-	}
-	if c.session, err = kubernetes.NewForConfig(budget(config, 20, 20)); err != nil {
-		return nil, err
-	}
-	if c.events, err = kubernetes.NewForConfig(budget(config, 20, 100)); err != nil {
-		return nil, err
-	}
-	if c.custom, err = client.NewForConfig(budget(config, 20, 50)); err != nil {
-		return nil, err
-	}
-	return c, nil
-}
-
-func budget(config *rest.Config, qps float32, burst int) *rest.Config {
-	config = rest.CopyConfig(config)
-	config.QPS, config.Burst = qps, burst
-	return config
-}
-
-// giveUpSoon makes the kernel end a connection whose data nobody acknowledges for 3 s: one that died with a cable would
-// otherwise be used for many seconds after the cable is back.
-func giveUpSoon(_, _ string, connection syscall.RawConn) error {
-	var failed error
-	err := connection.Control(func(descriptor uintptr) {
-		failed = unix.SetsockoptInt(int(descriptor), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 3000)
-	})
-	if err != nil {
-		return err
-	}
-	return failed
-}
-
-// serve offers metrics and health until the context is done.
-func serve(ctx context.Context, address string, alive, synced func() bool) error {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", legacyregistry.Handler())
-	mux.HandleFunc("GET /healthz", healthy(alive, "the decision loop does not turn"))
-	mux.HandleFunc("GET /readyz", healthy(func() bool { return alive() && synced() }, "the cluster's objects are not listed yet"))
-	server := &http.Server{Addr: address, Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
-	stopped := context.AfterFunc(ctx, func() { server.Close() })
-	defer stopped()
-	if err := server.ListenAndServe(); err != nil && ctx.Err() == nil {
-		return fmt.Errorf("%w (is another program on %s using the port? see --metrics-bind-address)", err, hostname())
-	}
-	return nil
-}
-
-func healthy(check func() bool, otherwise string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		if !check() {
-			http.Error(w, otherwise, http.StatusServiceUnavailable)
-			return
-		}
-		fmt.Fprintln(w, "ok")
-	}
-}
-
-func hostname() string {
-	name, err := os.Hostname()
-	if err != nil {
-		return "this node"
-	}
-	return name
+	return "ok", true
 }

@@ -57,6 +57,8 @@ type Status struct {
 	Period         Seconds     `json:"periodSeconds"`
 	SilencePeriods float64     `json:"silencePeriods"`
 	Interfaces     []Interface `json:"interfaces"`
+	// ExcludeInterfaces is the regular expression by which interfaces are left out.
+	ExcludeInterfaces string `json:"excludeInterfaces"`
 	// Speakers that have a session or are heard, in order of node, this one included.
 	Speakers []Speaker `json:"speakers"`
 	// VIPs that this speaker holds, answers for, claims or probes, in order of address. Who holds the others stands on their Leases.
