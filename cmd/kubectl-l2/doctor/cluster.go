@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package doctor
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/version"
+	"sigs.k8s.io/yaml"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1"
+	"github.com/cloud-provider-l2/cloud-provider-l2/cmd/kubectl-l2/snapshot"
+)
+
+// clusterChecks look at what the product runs on, and at what else runs there.
+var clusterChecks = []Check{
+	{
+		Name: "kubernetes-version",
+		Why:  "speakers select Services by spec.type, which API servers before 1.31 refuse, and rely on the API server's own validation of pools",
+		Run:  kubernetesVersion,
+	},
+	{
+		Name:  "crds",
+		Why:   "pools and L2Advertisements are objects of these kinds: without them there is no configuration",
+		Needs: []string{snapshot.Discovery},
+		Run:   crds,
+	},
+	{
+		Name:  "metallb-webhook",
+		Why:   "a webhook whose program is gone makes the API server refuse every change of a pool",
+		Needs: []string{snapshot.Webhooks},
+		Run:   metallbWebhook,
+	},
+	{
+		Name:  "unsupported-objects",
+		Why:   "only Layer 2 is done here: what these objects ask for is not done by anybody",
+		Needs: []string{snapshot.Discovery, snapshot.Foreign},
+		Run:   unsupportedObjects,
+	},
+	{
+		Name:  "other-load-balancers",
+		Why:   "two controllers that serve the same Services overwrite each other's addresses, and two hosts then answer for one",
+		Needs: []string{snapshot.DaemonSets, snapshot.Deployments, snapshot.ConfigMaps},
+		Run:   otherLoadBalancers,
+	},
+	{
+		Name:  "kube-proxy-strict-arp",
+		Why:   "kube-proxy in IPVS mode puts every VIP on an interface of every node; without strictARP all nodes then answer ARP for it",
+		Needs: []string{snapshot.ConfigMaps},
+		Run:   strictARP,
+	},
+	{
+		Name:  "uninitialized-nodes",
+		Why:   "a node with this taint gets no pods until some cloud controller manager initializes it; the controller here does Services only, and never will",
+		Needs: []string{snapshot.Nodes},
+		Run:   uninitializedNodes,
+	},
+}
+
+var oldestKubernetes = version.MustParseGeneric("1.31.0")
+
+func kubernetesVersion(f *facts) (string, []Finding) {
+	running, err := version.ParseGeneric(f.Version)
+	if err != nil {
+		return "the API server does not tell its version", []Finding{{Severity: Warning, Saw: fmt.Sprintf("version %q", f.Version), Mend: "see kubectl version: it should be 1.31 or later"}}
+	}
+	saw := "Kubernetes " + running.String()
+	if running.LessThan(oldestKubernetes) {
+		return saw, []Finding{{Severity: Error, Saw: saw + " is older than 1.31", Mend: "upgrade the cluster to Kubernetes 1.31 or later"}}
+	}
+	return saw, nil
+}
+
+func crds(f *facts) (string, []Finding) {
+	var findings []Finding
+	for _, resource := range []string{v1beta1.ResourceIPAddressPools, v1beta1.ResourceL2Advertisements} {
+		if slices.Contains(f.Served, v1beta1.GroupVersion.Version+"/"+resource) {
+			continue
+		}
+		var versions []string
+		for _, served := range f.Served {
+			if version, name, _ := strings.Cut(served, "/"); name == resource {
+				versions = append(versions, version)
+			}
+		}
+		saw := "the API server does not serve " + resource
+		if len(versions) > 0 {
+			saw = fmt.Sprintf("the API server serves %s in %s and not in %s", resource, strings.Join(versions, ", "), v1beta1.GroupVersion.Version)
+		}
+		findings = append(findings, Finding{
+			Severity: Error, Object: "CustomResourceDefinition " + resource + "." + v1beta1.GroupVersion.Group, Saw: saw,
+			Mend: "apply the CRDs: kubectl apply -k manifests/crds, or the whole manifests/install.yaml",
+		})
+	}
+	return "ipaddresspools and l2advertisements in " + v1beta1.GroupVersion.String(), findings
+}
+
+func metallbWebhook(f *facts) (string, []Finding) {
+	var findings []Finding
+	for _, configuration := range f.Webhooks {
+		for _, webhook := range configuration.Webhooks {
+			if !slices.ContainsFunc(webhook.Rules, func(rule admissionv1.RuleWithOperations) bool {
+				return slices.Contains(rule.APIGroups, v1beta1.GroupVersion.Group)
+			}) {
+				continue
+			}
+			severity := Error
+			if webhook.FailurePolicy != nil && *webhook.FailurePolicy == admissionv1.Ignore {
+				severity = Warning
+			}
+			findings = append(findings, Finding{
+				Severity: severity, Object: "ValidatingWebhookConfiguration " + configuration.Name,
+				Saw:  fmt.Sprintf("webhook %s judges objects of %s; nothing here answers it", webhook.Name, v1beta1.GroupVersion.Group),
+				Mend: "delete it: kubectl delete validatingwebhookconfiguration " + configuration.Name,
+			})
+			break
+		}
+	}
+	return "no webhook judges objects of " + v1beta1.GroupVersion.Group, findings
+}
+
+func unsupportedObjects(f *facts) (string, []Finding) {
+	var findings []Finding
+	for _, object := range f.Foreign {
+		findings = append(findings, Finding{
+			Severity: Warning, Object: object, Saw: "it configures BGP, which is not supported",
+			Mend: "announce its pools with an L2Advertisement, or keep MetalLB for them; then delete it",
+		})
+	}
+	return "no objects of BGP", findings
+}
+
+// others are load balancer controllers by what their images are called.
+var others = []struct{ name, image, mend string }{
+	{"MetalLB", "metallb/controller", "see docs/migrate-from-metallb.md; until then give one of the two a loadBalancerClass of its own"},
+	{"MetalLB", "metallb/speaker", "see docs/migrate-from-metallb.md; until then give one of the two a loadBalancerClass of its own"},
+	{"kube-vip's cloud provider", "kube-vip/kube-vip-cloud-provider", "delete it, or run the controller and the speakers here with --serve-classless=false and a --load-balancer-class"},
+	{"PureLB", "purelb/", "delete it, or run the controller and the speakers here with --serve-classless=false and a --load-balancer-class"},
+	{"OpenELB", "openelb", "delete it, or run the controller and the speakers here with --serve-classless=false and a --load-balancer-class"},
+}
+
+func otherLoadBalancers(f *facts) (string, []Finding) {
+	var findings []Finding
+	look := func(object string, labels map[string]string, spec corev1.PodSpec) {
+		if _, serviceLB := labels["svccontroller.k3s.cattle.io/svcname"]; serviceLB {
+			findings = append(findings, Finding{
+				Severity: Error, Object: object, Saw: "k3s's ServiceLB serves LoadBalancer Services", Mend: "start k3s with --disable=servicelb",
+			})
+			return
+		}
+		for _, container := range spec.Containers {
+			for _, other := range others {
+				if strings.Contains(container.Image, other.image) {
+					findings = append(findings, Finding{Severity: Error, Object: object, Saw: fmt.Sprintf("%s runs (image %s)", other.name, container.Image), Mend: other.mend})
+				}
+			}
+			if strings.Contains(container.Image, "kube-vip/kube-vip:") && slices.ContainsFunc(container.Env, func(env corev1.EnvVar) bool { return env.Name == "svc_enable" && env.Value == "true" }) {
+				findings = append(findings, Finding{
+					Severity: Error, Object: object, Saw: "kube-vip announces Services (svc_enable is true)", Mend: "set svc_enable to false; it may go on announcing the control plane",
+				})
+			}
+		}
+	}
+	for _, set := range f.DaemonSets {
+		look("DaemonSet "+set.Namespace+"/"+set.Name, set.Labels, set.Spec.Template.Spec)
+	}
+	for _, deployment := range f.Deployments {
+		look("Deployment "+deployment.Namespace+"/"+deployment.Name, deployment.Labels, deployment.Spec.Template.Spec)
+	}
+	if cilium := f.ConfigMaps["kube-system/cilium-config"]; cilium != nil && cilium.Data["enable-l2-announcements"] == "true" {
+		findings = append(findings, Finding{
+			Severity: Error, Object: "ConfigMap kube-system/cilium-config", Saw: "Cilium's L2 announcements are on",
+			Mend: "set enable-l2-announcements to false there (Helm: l2announcements.enabled=false), or limit its policies to Services of another class",
+		})
+	}
+	return "no other controller of LoadBalancer Services", findings
+}
+
+func strictARP(f *facts) (string, []Finding) {
+	object := f.ConfigMaps["kube-system/kube-proxy"]
+	if object == nil {
+		return "no ConfigMap kube-system/kube-proxy: its mode is not known here", nil
+	}
+	var configuration struct {
+		Mode string `json:"mode"`
+		IPVS struct {
+			StrictARP bool `json:"strictARP"`
+		} `json:"ipvs"`
+	}
+	const name = "ConfigMap kube-system/kube-proxy"
+	if err := yaml.Unmarshal([]byte(object.Data["config.conf"]), &configuration); err != nil {
+		return "its configuration cannot be read", []Finding{{Severity: Warning, Object: name, Saw: "config.conf is no YAML: " + err.Error(), Mend: "correct it"}}
+	}
+	mode := configuration.Mode
+	if mode == "" {
+		mode = "iptables, by default"
+	}
+	if configuration.Mode == "ipvs" && !configuration.IPVS.StrictARP {
+		return "kube-proxy's mode is ipvs", []Finding{{
+			Severity: Error, Object: name, Saw: "mode is ipvs and ipvs.strictARP is not true",
+			Mend: "set ipvs.strictARP: true in config.conf (kubectl edit configmap -n kube-system kube-proxy), then kubectl rollout restart -n kube-system daemonset kube-proxy",
+		}}
+	}
+	return "kube-proxy's mode is " + mode, nil
+}
+
+const taintUninitialized = "node.cloudprovider.kubernetes.io/uninitialized"
+
+func uninitializedNodes(f *facts) (string, []Finding) {
+	var findings []Finding
+	for _, node := range f.Nodes {
+		if slices.ContainsFunc(node.Spec.Taints, func(taint corev1.Taint) bool { return taint.Key == taintUninitialized }) {
+			findings = append(findings, Finding{
+				Severity: Warning, Object: "Node " + node.Name, Saw: "it has the taint " + taintUninitialized,
+				Mend: fmt.Sprintf("start its kubelet without --cloud-provider=external, and take the taint off: kubectl taint node %s %s-", node.Name, taintUninitialized),
+			})
+		}
+	}
+	return "no node waits to be initialized", findings
+}

@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package view
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/cmd/kubectl-l2/snapshot"
+	"github.com/cloud-provider-l2/cloud-provider-l2/ipam"
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/plan"
+)
+
+// Explanation is what `kubectl l2 explain` tells of one address or Service.
+type Explanation struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"` // Explanation
+	// Subject is what was asked for: a Service's namespace and name, or an address.
+	Subject string `json:"subject"`
+	// Services that the subject is, or that are on it.
+	Services []ServiceAllocation `json:"services"`
+	// Addresses of those Services.
+	Addresses []Announcement `json:"addresses"`
+	// Verdict is the answer in a sentence; Mend, what to do, is empty when all is well.
+	Verdict string   `json:"verdict"`
+	Mend    []string `json:"mend,omitempty"`
+	// Events on the Service, the latest last.
+	Events []Event           `json:"events,omitempty"`
+	Unread []snapshot.Unread `json:"unread,omitempty"`
+}
+
+// ServiceAllocation says how a Service came by its addresses, or why it has none.
+type ServiceAllocation struct {
+	Service string `json:"service"`
+	// Asks says what the Service asks for, in words.
+	Asks      []string     `json:"asks"`
+	Addresses []netip.Addr `json:"addresses"`
+	// Served is false for a Service that is not ours; NotServed says why.
+	Served    bool   `json:"served"`
+	NotServed string `json:"notServed,omitempty"`
+	// Refused is why it does not have what it asks for: the text of the event AllocationFailed.
+	Refused string `json:"refused,omitempty"`
+	// ReadyEndpoints counts the Service's, and ReadyOn are the nodes where they are.
+	ReadyEndpoints        int           `json:"readyEndpoints"`
+	ReadyOn               []string      `json:"readyOn,omitempty"`
+	ExternalTrafficPolicy string        `json:"externalTrafficPolicy,omitempty"`
+	Pools                 []PoolVerdict `json:"pools,omitempty"`
+}
+
+// Announcement says who announces an address, and what each node is to it.
+type Announcement struct {
+	VIP
+	Advertisements []AdvertisementVerdict `json:"advertisements"`
+	Nodes          []NodeVerdict          `json:"nodes"`
+	// Answered is who answered on the LAN when asked just now, and Asked from where.
+	Asked    []string `json:"asked,omitempty"`
+	Answered []string `json:"answered,omitempty"`
+}
+
+// AdvertisementVerdict says what an L2Advertisement is to an address.
+type AdvertisementVerdict struct {
+	Name   string `json:"name"`
+	Covers bool   `json:"covers"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// NodeVerdict says what a node is to an address.
+type NodeVerdict struct {
+	Node     string `json:"node"`
+	Eligible bool   `json:"eligible"`
+	Holder   bool   `json:"holder,omitempty"`
+	// Rank among the candidates, from 1; 0 when it is none.
+	Rank int `json:"rank,omitempty"`
+	// Reason why it is not eligible, and Message, what that means.
+	Reason   plan.Reason `json:"reason,omitempty"`
+	Message  string      `json:"message,omitempty"`
+	InSubnet bool        `json:"inSubnet"`
+	Score    int32       `json:"score,omitempty"`
+}
+
+// Event is an event on a Service.
+type Event struct {
+	Time    time.Time `json:"time"`
+	Type    string    `json:"type"`
+	Reason  string    `json:"reason"`
+	Message string    `json:"message"`
+}
+
+// ExplainService explains one Service.
+func ExplainService(s *snapshot.Snapshot, service *corev1.Service) Explanation {
+	return explain(s, service.Namespace+"/"+service.Name, []*corev1.Service{service}, nil)
+}
+
+// ExplainAddress explains an address, whether or not a Service has it.
+func ExplainAddress(s *snapshot.Snapshot, address netip.Addr) Explanation {
+	var services []*corev1.Service
+	for _, service := range s.Services {
+		if slices.Contains(recorded(service), address) {
+			services = append(services, service)
+		}
+	}
+	slices.SortFunc(services, byName)
+	return explain(s, address.String(), services, []netip.Addr{address})
+}
+
+func explain(s *snapshot.Snapshot, subject string, services []*corev1.Service, addresses []netip.Addr) Explanation {
+	e := Explanation{APIVersion: APIVersion, Kind: "Explanation", Subject: subject, Services: []ServiceAllocation{}, Addresses: []Announcement{}, Unread: s.Unread}
+	allocation, announcing := Allocate(s), Announce(s)
+	for _, service := range services {
+		told := allocation.explain(service)
+		e.Services = append(e.Services, told)
+		if addresses == nil || len(addresses) == 0 {
+			addresses = append(addresses, told.Addresses...)
+		}
+	}
+	for _, address := range addresses {
+		e.Addresses = append(e.Addresses, announcing.explain(s, allocation, address))
+	}
+	for _, event := range s.Events {
+		e.Events = append(e.Events, Event{Time: snapshot.LastSeen(event), Type: event.Type, Reason: event.Reason, Message: event.Message})
+	}
+	e.conclude(s)
+	return e
+}
+
+func (a *Allocation) explain(service *corev1.Service) ServiceAllocation {
+	told := ServiceAllocation{Service: service.Namespace + "/" + service.Name, Addresses: recorded(service)}
+	settings := a.snapshot.Settings()
+	if told.Served = settings.Controller.Serves(service); !told.Served {
+		told.NotServed = notServed(settings, service)
+		return told
+	}
+	told.ReadyEndpoints, told.ReadyOn = ReadyEndpoints(a.snapshot, service)
+	told.ExternalTrafficPolicy = string(service.Spec.ExternalTrafficPolicy)
+	request := a.request(service)
+	told.Asks = asks(request)
+	if err, waits := a.Waiting[service]; waits {
+		told.Refused = whyWaiting(err)
+	}
+	told.Pools = a.Pools(service)
+	return told
+}
+
+func notServed(settings snapshot.Settings, service *corev1.Service) string {
+	switch {
+	case service.Spec.Type != corev1.ServiceTypeLoadBalancer:
+		return fmt.Sprintf("its type is %s: only Services of type LoadBalancer get an address", service.Spec.Type)
+	case service.Spec.LoadBalancerClass != nil:
+		return fmt.Sprintf("its loadBalancerClass is %q: it is left to the controller of that class (the controller's --load-balancer-class is %q)",
+			*service.Spec.LoadBalancerClass, settings.Controller.LoadBalancerClass)
+	}
+	return "it has no loadBalancerClass, and the controller runs with --serve-classless=false"
+}
+
+// asks says a request in words.
+func asks(request ipam.Request) (words []string) {
+	if request.Invalid != nil {
+		return []string{"what cannot be understood: " + request.Invalid.Error()}
+	}
+	families := make([]string, len(request.Families))
+	for i, family := range request.Families {
+		families[i] = family.String()
+	}
+	text := "one address of " + strings.Join(families, " and one of ")
+	if request.Flexible && len(families) > 1 {
+		text += ", or one of the two"
+	}
+	words = append(words, text)
+	if len(request.Addresses) > 0 {
+		words = append(words, "by name: "+joined(request.Addresses))
+	}
+	if request.Pool != "" {
+		words = append(words, "from pool "+request.Pool)
+	}
+	if request.Sharing.Key != "" {
+		words = append(words, fmt.Sprintf("shared with Services of the key %q", request.Sharing.Key))
+	}
+	return words
+}
+
+func joined(addresses []netip.Addr) string {
+	texts := make([]string, len(addresses))
+	for i, address := range addresses {
+		texts[i] = address.String()
+	}
+	return strings.Join(texts, ", ")
+}
+
+func (a Announcing) explain(s *snapshot.Snapshot, allocation *Allocation, address netip.Addr) Announcement {
+	told := Announcement{Advertisements: []AdvertisementVerdict{}, Nodes: []NodeVerdict{}}
+	planned, wanted := a.Plan[address]
+	if !wanted {
+		told.VIP = VIP{Address: address, Node: a.Held[address], Reason: "NoService", Message: "no LoadBalancer Service of ours has the address: nobody announces it"}
+		told.Pool, _ = allocation.PoolOf(address)
+		if conflict, found := s.Conflict(address); found {
+			told.Conflict = conflict
+		}
+		return told
+	}
+	told.VIP = a.vip(s, address)
+	told.Advertisements = advertisementVerdicts(s, planned)
+	for _, node := range nodesOf(s, planned) {
+		verdict := planned.Verdict(node)
+		each := NodeVerdict{
+			Node: node, Eligible: verdict.Eligible, Holder: a.Held[address] == node, Reason: verdict.Reason, InSubnet: verdict.InSubnet, Score: verdict.Score,
+			Rank: slices.Index(a.Candidates[address], node) + 1,
+		}
+		if !verdict.Eligible {
+			each.Message = plan.Message(verdict.Reason)
+		}
+		told.Nodes = append(told.Nodes, each)
+	}
+	for _, probe := range s.Probes {
+		if probe.Address != address {
+			continue
+		}
+		told.Asked = append(told.Asked, probe.Node)
+		for _, answer := range probe.Answers {
+			who := answer.MAC
+			if answer.Node != "" {
+				who += " (" + answer.Node + ")"
+			}
+			if !slices.Contains(told.Answered, who) {
+				told.Answered = append(told.Answered, who)
+			}
+		}
+	}
+	return told
+}
+
+// nodesOf lists the nodes of the cluster and of the plan.
+func nodesOf(s *snapshot.Snapshot, planned plan.VIP) []string {
+	all := map[string]bool{}
+	for name := range planned.Nodes {
+		all[name] = true
+	}
+	for _, node := range s.Nodes {
+		all[node.Name] = true
+	}
+	return slices.Sorted(maps.Keys(all))
+}
+
+func advertisementVerdicts(s *snapshot.Snapshot, vip plan.VIP) []AdvertisementVerdict {
+	verdicts := []AdvertisementVerdict{}
+	state := s.State()
+	for _, object := range s.Advertisements {
+		coverage := plan.CoverageOf(object, state)
+		verdict := AdvertisementVerdict{Name: object.Name}
+		switch {
+		case coverage.Err != nil:
+			verdict.Reason = coverage.Err.Error()
+		case !slices.Contains(coverage.Pools, vip.Pool):
+			verdict.Reason = "it is not for pool " + vip.Pool
+		case !slices.Contains(coverage.Services, vip.Services[0]) && len(vip.Services) == 1:
+			verdict.Reason = "its serviceSelectors do not match the Service"
+		case len(coverage.Nodes) == 0:
+			verdict.Covers, verdict.Reason = true, "its nodeSelectors select no node"
+		case len(object.Spec.Interfaces) > 0 && len(coverage.Interfaces) == 0:
+			verdict.Covers, verdict.Reason = true, "no node has any of its interfaces "+strings.Join(object.Spec.Interfaces, ", ")
+		default:
+			verdict.Covers = true
+		}
+		verdicts = append(verdicts, verdict)
+	}
+	slices.SortFunc(verdicts, func(a, b AdvertisementVerdict) int { return strings.Compare(a.Name, b.Name) })
+	return verdicts
+}
+
+// ReadyEndpoints counts the ready endpoints of a Service, and on which nodes they are.
+func ReadyEndpoints(s *snapshot.Snapshot, service *corev1.Service) (count int, onNodes []string) {
+	for _, slice := range s.EndpointSlices {
+		if slice.Namespace != service.Namespace || slice.Labels[discoveryv1.LabelServiceName] != service.Name {
+			continue
+		}
+		for _, endpoint := range slice.Endpoints {
+			if endpoint.Conditions.Ready == nil || *endpoint.Conditions.Ready {
+				count++
+				if endpoint.NodeName != nil && !slices.Contains(onNodes, *endpoint.NodeName) {
+					onNodes = append(onNodes, *endpoint.NodeName)
+				}
+			}
+		}
+	}
+	slices.Sort(onNodes)
+	return count, onNodes
+}
+
+// conclude says the answer in a sentence, and what to do.
+func (e *Explanation) conclude(s *snapshot.Snapshot) {
+	var verdicts []string
+	for _, service := range e.Services {
+		switch {
+		case !service.Served:
+			verdicts = append(verdicts, fmt.Sprintf("Service %s is not served: %s", service.Service, service.NotServed))
+		case service.Refused != "":
+			verdicts = append(verdicts, fmt.Sprintf("Service %s waits: %s", service.Service, service.Refused))
+			e.Mend = append(e.Mend, mendWaiting(s, service)...)
+		}
+	}
+	for _, address := range e.Addresses {
+		switch {
+		case address.Node != "" && address.Successor != "":
+			verdicts = append(verdicts, fmt.Sprintf("%s is announced by %s, which hands it over to %s", address.Address, address.Node, address.Successor))
+		case address.Node != "":
+			verdicts = append(verdicts, fmt.Sprintf("%s is announced by %s", address.Address, address.Node))
+		default:
+			verdicts = append(verdicts, fmt.Sprintf("%s is not announced: %s", address.Address, address.Message))
+			e.Mend = append(e.Mend, Mend(s, plan.Reason(address.Reason), address)...)
+		}
+		if address.Node != "" && address.Conflict != "" {
+			verdicts = append(verdicts, fmt.Sprintf("%s is used by another host too: %s", address.Address, address.Conflict))
+		}
+		for _, other := range strangers(s, address.Address) {
+			verdicts = append(verdicts, fmt.Sprintf("%s is answered for by %s, which is no speaker", address.Address, other))
+			e.Mend = append(e.Mend, fmt.Sprintf("find the host with the hardware address %s and give it another address, or take %s out of the pool", other, address.Address))
+		}
+	}
+	if len(verdicts) == 0 {
+		verdicts = []string{"nothing is known of " + e.Subject}
+	}
+	e.Verdict = strings.Join(verdicts, "; ")
+	seen := map[string]bool{}
+	e.Mend = slices.DeleteFunc(e.Mend, func(text string) bool {
+		defer func() { seen[text] = true }()
+		return seen[text]
+	})
+}
+
+// Strangers are the hosts that answered for an address when asked and are no speakers.
+func strangers(s *snapshot.Snapshot, address netip.Addr) (macs []string) {
+	for _, probe := range s.Probes {
+		for _, answer := range probe.Answers {
+			if probe.Address == address && s.SpeakerWith(answer.MAC) == "" && answer.Node == "" && !slices.Contains(macs, answer.MAC) {
+				macs = append(macs, answer.MAC)
+			}
+		}
+	}
+	slices.Sort(macs)
+	return macs
+}
