@@ -85,12 +85,12 @@ func writeProbe(out io.Writer, report inspect.Probe, timeout time.Duration) {
 		fmt.Fprintf(out, "%s is an address of this node itself.\n", report.Address)
 	}
 	for _, each := range report.Answers {
-		who := "which is no speaker"
+		who := "a host without a speaker"
 		switch {
 		case each.Node != "":
-			who = "the speaker of node " + each.Node
+			who = "node " + each.Node
 		case report.Incomplete != "":
-			who = "whose host is not known"
+			who = "a host unknown"
 		}
 		fmt.Fprintf(out, "%s on %s answers for %s: %s.\n", each.MAC, each.Interface, report.Address, who)
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"sync"
 	"time"
 
@@ -24,11 +25,13 @@ import (
 
 const (
 	// settle is how long a change waits for others to the same Service, such as its address of the other family.
-	settle = 500 * time.Millisecond
+	settle = 2 * time.Second
 	// restart is how long what a predecessor left is let be: a speaker that starts may take the same VIPs again.
 	restart = 10 * time.Second
 	// writers that work at once: the elections' writes are the ones that somebody waits for.
 	writers = 2
+	// believed is how long what the API server answered is taken for newer than a watch that does not show it.
+	believed = time.Minute
 	// firstRetry and lastRetry bound the wait after a write that failed, which doubles.
 	firstRetry, lastRetry = 500 * time.Millisecond, time.Minute
 )
@@ -46,8 +49,16 @@ type Writer struct {
 	wanted wanted
 	// services by the name of their object, of those that are wanted.
 	services map[string]types.NamespacedName
+	// answers are the objects as the API server answered to the last write, by name, until the watch has caught up.
+	answers map[string]answer
 	// failing is set from a write that failed until one succeeds, so that an outage is one line.
 	failing bool
+}
+
+// answer is an object and when it was answered.
+type answer struct {
+	object *v1beta1.ServiceL2Status
+	at     time.Time
 }
 
 // NewWriter returns a Writer of the objects of a node, which stand in a namespace. Its requests go through the client given,
@@ -60,6 +71,7 @@ func NewWriter(objects client.ServiceL2Statuses, namespace, node string) (*Write
 			workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstRetry, lastRetry)),
 		sweeper:  newSweeper(objects, node),
 		services: map[string]types.NamespacedName{},
+		answers:  map[string]answer{},
 	}
 	_, err := w.own.AddEventHandler(cache.ResourceEventHandlerDetailedFuncs{
 		AddFunc: func(object any, listedFirst bool) {
@@ -70,7 +82,14 @@ func NewWriter(objects client.ServiceL2Statuses, namespace, node string) (*Write
 			w.look(object)
 		},
 		UpdateFunc: func(_, object any) { w.look(object) },
-		DeleteFunc: w.look,
+		DeleteFunc: func(object any) {
+			if name, err := cache.DeletionHandlingObjectToName(object); err == nil {
+				w.mu.Lock()
+				delete(w.answers, name.Name)
+				w.mu.Unlock()
+			}
+			w.look(object)
+		},
 	})
 	return w, err
 }
@@ -194,7 +213,7 @@ func (w *Writer) write(ctx context.Context, name string) error {
 	}
 	want := entry.object(w.namespace, w.node)
 	if have == nil {
-		have, err = w.objects.Create(ctx, want, metav1.CreateOptions{})
+		have, err = w.note(w.objects.Create(ctx, want, metav1.CreateOptions{}))
 		if apierrors.IsAlreadyExists(err) { // the watch has not shown it yet, or it has other labels
 			have, err = w.objects.Get(ctx, name, metav1.GetOptions{})
 		}
@@ -212,36 +231,65 @@ func (w *Writer) correct(ctx context.Context, have, want *v1beta1.ServiceL2Statu
 		if err := w.remove(ctx, have); err != nil {
 			return err
 		}
-		if have, err = w.objects.Create(ctx, want, metav1.CreateOptions{}); err != nil {
+		if have, err = w.note(w.objects.Create(ctx, want, metav1.CreateOptions{})); err != nil {
 			return fmt.Errorf("creating it anew: %w", err)
 		}
 	}
 	if !labelled(have, want) {
-		if have, err = w.objects.Update(ctx, relabel(have, want), metav1.UpdateOptions{}); err != nil {
+		if have, err = w.note(w.objects.Update(ctx, relabel(have, want), metav1.UpdateOptions{})); err != nil {
 			return fmt.Errorf("labelling it: %w", err)
 		}
 	}
 	if !says(have, want) {
 		object := have.DeepCopy()
 		object.Status = want.Status
-		if _, err = w.objects.UpdateStatus(ctx, object, metav1.UpdateOptions{}); err != nil {
+		if _, err = w.note(w.objects.UpdateStatus(ctx, object, metav1.UpdateOptions{})); err != nil {
 			return fmt.Errorf("updating its status: %w", err)
 		}
 	}
 	return nil
 }
 
-// held is an object as the watch has shown it last, nil when it has not.
+// note keeps what the API server answered to a write. What it refused was decided on something older than it has: then the watch decides.
+func (w *Writer) note(object *v1beta1.ServiceL2Status, err error) (*v1beta1.ServiceL2Status, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err == nil {
+		w.answers[object.Name] = answer{object, time.Now()}
+	}
+	return object, err
+}
+
+// held is an object as the watch or an answer has shown it, whichever is newer; nil when there is none.
 func (w *Writer) held(name string) (*v1beta1.ServiceL2Status, error) {
-	object, exists, err := w.own.GetStore().GetByKey(w.namespace + "/" + name)
-	if err != nil || !exists {
+	stored, exists, err := w.own.GetStore().GetByKey(w.namespace + "/" + name)
+	if err != nil {
 		return nil, err
 	}
-	have, ok := object.(*v1beta1.ServiceL2Status)
-	if !ok {
-		return nil, fmt.Errorf("the watch holds a %T", object)
+	watched, ok := stored.(*v1beta1.ServiceL2Status)
+	if exists && !ok {
+		return nil, fmt.Errorf("the watch holds a %T", stored)
 	}
-	return have, nil
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	last, answered := w.answers[name]
+	if answered && time.Since(last.at) < believed && version(watched) < version(last.object) {
+		return last.object, nil
+	}
+	delete(w.answers, name)
+	return watched, nil
+}
+
+// version of an object, a number that grows; 0 for none.
+func version(object *v1beta1.ServiceL2Status) uint64 {
+	if object == nil {
+		return 0
+	}
+	number, err := strconv.ParseUint(object.ResourceVersion, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return number
 }
 
 // remove deletes an object, and no other that has come in its place.
@@ -250,6 +298,9 @@ func (w *Writer) remove(ctx context.Context, have *v1beta1.ServiceL2Status) erro
 		return nil
 	}
 	err := w.objects.Delete(ctx, have.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &have.UID}})
+	w.mu.Lock()
+	delete(w.answers, have.Name)
+	w.mu.Unlock()
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("deleting it: %w", err)
 	}
