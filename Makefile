@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 # The tag of the images is the one the manifests name.
-VERSION ?= $(shell sed -n 's/^ *newTag: //p' manifests/kustomization.yaml | head -n 1)
+VERSION ?= $(shell sed -n 's/^ *newTag: //p' manifests/base/kustomization.yaml | head -n 1)
 COMMIT  ?= $(shell git describe --match= --always --abbrev=40 --dirty 2>/dev/null)
 DATE    ?= $(shell git log -1 --format=%cI 2>/dev/null)
 ARCHES  ?= amd64 arm64
