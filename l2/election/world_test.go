@@ -35,6 +35,8 @@ type world struct {
 	noGateway, filtered bool
 	// withdraw is --on-api-loss=withdraw.
 	withdraw bool
+	// metrics of all speakers together; nil counts nothing.
+	metrics *Metrics
 	// silent keeps the speakers' logs out of the test's.
 	silent bool
 	// coarse spares large worlds what costs much and matters little: announcements reach only who answers for the VIP too.
@@ -223,7 +225,7 @@ func (n *node) start() {
 	n.stop = cancel
 	speaker := NewSpeaker(ctx, Config{
 		Node: n.name, Namespace: "metallb-system", Timing: w.timing, Leases: w.api.client(n), Sessions: w.api.client(n),
-		Announcer: n, Sender: n, Observer: n, LeaveWithin: 20 * time.Second, Writes: 16,
+		Announcer: n, Sender: n, Observer: n, LeaveWithin: 20 * time.Second, Writes: 16, Metrics: w.metrics,
 		WithdrawOnAPILoss: w.withdraw,
 	})
 	key, err := membership.NewKey([]byte("0123456789abcdef0123456789abcdef"))
