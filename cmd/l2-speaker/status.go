@@ -10,9 +10,11 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/util/duration"
 	cliflag "k8s.io/component-base/cli/flag"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/inspect"
@@ -120,7 +122,7 @@ func writeStatus(out io.Writer, status inspect.Status) {
 		}
 		fmt.Fprintf(out, "%s\t%s\t%s\n", each.Name, each.MAC, dash(strings.Join(addresses, ",")))
 	}
-	fmt.Fprintln(out, "\nSPEAKER\tHEARD\tPERIOD\tGATEWAY\tREACHED API\tSESSION\tREMARKS")
+	fmt.Fprintln(out, "\nSPEAKER\tHEARD\tGATEWAY\tREACHED API\tSESSION\tREMARKS")
 	for _, each := range status.Speakers {
 		writeSpeaker(out, each)
 	}
@@ -151,10 +153,6 @@ func writeSpeaker(out io.Writer, each inspect.Speaker) {
 	if said {
 		gateway = map[bool]string{true: "answers", false: "silent"}[each.GatewayAnswers]
 	}
-	period := "-"
-	if each.Period > 0 {
-		period = fmt.Sprintf("%.3g s", each.Period)
-	}
 	var remarks []string
 	if each.Leaving {
 		remarks = append(remarks, "stops")
@@ -162,7 +160,7 @@ func writeSpeaker(out io.Writer, each inspect.Speaker) {
 	if each.BacksOff {
 		remarks = append(remarks, "backs off")
 	}
-	fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", each.Node, heard, period, gateway, ago(each.Acknowledged), dash(each.Epoch), dash(strings.Join(remarks, ", ")))
+	fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\t%s\n", each.Node, heard, gateway, ago(each.Acknowledged), dash(each.Epoch), dash(strings.Join(remarks, ", ")))
 }
 
 // remarks are what is out of the ordinary with a VIP.
@@ -183,7 +181,7 @@ func ago(span *inspect.Seconds) string {
 	case *span < 100:
 		return fmt.Sprintf("%.1f s ago", *span)
 	}
-	return fmt.Sprintf("%.0f s ago", *span)
+	return duration.HumanDuration(time.Duration(float64(*span)*float64(time.Second))) + " ago"
 }
 
 func dash(text string) string {
