@@ -105,9 +105,10 @@ generate: bin/build ## generate deepcopy code and CRDs from api/
 	bin/build crds manifests/crds/metallb.io_*.yaml
 
 .PHONY: manifests
-manifests: generate ## generate, and render manifests/install.yaml
+manifests: generate ## generate, render manifests/install.yaml, and copy what the Helm chart shares with the manifests
 	bin/build render manifests > manifests/install.yaml.part
 	mv manifests/install.yaml.part manifests/install.yaml
+	bin/build chart manifests manifests/helm/cloud-provider-l2
 
 .PHONY: cluster-up
 cluster-up: bin/cluster ## bring up a test cluster (NODES=3; its name is in L2_CLUSTER) (root)
