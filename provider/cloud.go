@@ -50,8 +50,10 @@ type Cloud struct {
 	clients  clients
 	services *services
 	caches   caches
+	events   *eventQueue
 	recorder record.EventRecorder
 	changes  *changes
+	metrics  *controllerMetrics
 	now      func() time.Time
 	stop     <-chan struct{}
 
@@ -67,6 +69,7 @@ type Cloud struct {
 	allocator *ipam.Allocator
 	pools     poolSet
 	specs     map[types.UID]v1beta1.IPAddressPoolSpec // of the pools that the allocator has
+	lastFreed time.Time                               // when an address last lost its last Service
 }
 
 type clients struct {
@@ -80,6 +83,7 @@ type caches struct {
 	namespaces coreinformers.NamespaceInformer
 	pools      cache.SharedIndexInformer
 	leases     cache.SharedIndexInformer
+	foreign    foreignCaches
 }
 
 var (
@@ -95,6 +99,7 @@ func New() *Cloud {
 		options:       DefaultOptions(),
 		allocator:     ipam.NewAllocator(),
 		changes:       newChanges(),
+		metrics:       newControllerMetrics(),
 		now:           time.Now,
 		poolsChanged:  newSignal(),
 		addressFreed:  newSignal(),
@@ -136,6 +141,7 @@ func (c *Cloud) start(ctx context.Context, factory informers.SharedInformerFacto
 		namespaces: factory.Core().V1().Namespaces(),
 		pools:      pools,
 		leases:     newLeaseInformer(c.clients.kube, c.options.Namespace),
+		foreign:    newForeignCaches(c.clients.pools, c.options.Namespace),
 	}
 	c.allocator.SetOptions(ipam.Options{SeparateNamespaces: c.options.SeparateNamespaces, Withdrawing: c.withdrawing})
 	slim(c.services.ServiceInformer.Informer(), c.caches.nodes.Informer(), c.caches.namespaces.Informer())
@@ -143,15 +149,14 @@ func (c *Cloud) start(ctx context.Context, factory informers.SharedInformerFacto
 	c.watchNamespaces()
 	c.watchLeases()
 
-	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
-	c.recorder = newRecorder(broadcaster, c.clients.events)
+	c.events = newEventQueue(c.clients.events, c.metrics.eventsDropped.Inc)
+	c.recorder = newRecorder(c.events)
 
-	c.running.Go(func() { c.caches.pools.Run(ctx.Done()) })
-	c.running.Go(func() { c.caches.leases.Run(ctx.Done()) })
-	c.running.Go(func() {
-		defer broadcaster.Shutdown()
-		c.run(ctx)
-	})
+	for _, informer := range []cache.SharedIndexInformer{c.caches.pools, c.caches.leases, c.caches.foreign.pools, c.caches.foreign.advertisements} {
+		c.running.Go(func() { informer.RunWithContext(ctx) })
+	}
+	c.running.Go(func() { c.events.run(ctx) })
+	c.running.Go(func() { c.run(ctx) })
 }
 
 // run seeds the allocator and keeps everything up to date until ctx is done.
@@ -176,11 +181,21 @@ func (c *Cloud) run(ctx context.Context) {
 	})
 	loops.Go(func() { c.sweepUntilDone(ctx) })
 	loops.Go(func() { c.keepMemberlistSecret(ctx) })
+	loops.Go(func() { c.reportForeign(ctx) })
 	loops.Wait()
+}
+
+// NotAnnounced tells users of a Service, by an event, that no node may announce its address, and why. When there is very
+// much to tell already it waits, until ctx is done. Call it after SetInformers.
+func (c *Cloud) NotAnnounced(ctx context.Context, service *v1.ObjectReference, message string) {
+	c.events.room(ctx)
+	c.recorder.Event(service, v1.EventTypeWarning, reasonNotAnnounced, message)
 }
 
 // Wait returns when all loops have ended.
 func (c *Cloud) Wait() { c.running.Wait() }
+
+func (c *Cloud) served(wait time.Duration) { c.metrics.served.Observe(wait.Seconds()) }
 
 func (c *Cloud) ready() bool { return c.seeded.Load() }
 

@@ -33,6 +33,6 @@ func quietly(ctx context.Context) context.Context {
 }
 
 func (c *Cloud) newServiceController(kube kubernetes.Interface) (*servicecontroller.Controller, error) {
-	client := &stockClient{Interface: kube, events: c.clients.events, changes: c.changes}
+	client := &stockClient{Interface: kube, events: c.events, changes: c.changes}
 	return servicecontroller.New(c, client, c.services, silentNodes{c.caches.nodes}, clusterName, featuregate.NewFeatureGate())
 }

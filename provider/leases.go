@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/workqueue"
 	"k8s.io/klog/v2"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
@@ -24,6 +25,7 @@ const (
 	leaseSweepInterval = 10 * time.Second       // between two sweeps, at most
 	leaseRetry         = time.Second            // after the API server gave no answer
 	leaseTimeout       = 5 * time.Second        // of a request about a Lease: the sweep must go on
+	leaseRequests      = 8                      // under way at the same time
 	// sessionForgotten is how long a session of a deleted node must not have been renewed before its Lease goes.
 	sessionForgotten = 30 * time.Second
 )
@@ -72,11 +74,19 @@ func (c *Cloud) sweepUntilDone(ctx context.Context) {
 
 // sweep looks at all Leases: it ends quarantines (quarantine.go), takes in conflicts (conflicts.go), and deletes the
 // Leases of VIPs that no Service has and nobody announces any more, and those of speakers whose node is gone. It belongs
-// to one goroutine.
+// to one goroutine, which judges; the requests that come of it are made several at a time.
 type sweep struct {
 	*Cloud
 	conflicts map[netip.Addr]*conflict
 	overdue   map[netip.Addr]claim // whose quarantine ended without a withdrawal
+	useless   []useless            // found by the sweep that is under way
+}
+
+// useless is a Lease to be deleted exactly as it was judged.
+type useless struct {
+	lease  *coordinationv1.Lease
+	reason string
+	vip    netip.Addr // not valid for a session
 }
 
 // run sweeps once, and says when the next sweep is due though nothing happens.
@@ -86,35 +96,53 @@ func (s *sweep) run(ctx context.Context) time.Duration {
 	for _, obj := range s.caches.leases.GetStore().List() {
 		lease := obj.(*coordinationv1.Lease)
 		if vip, ok := names.ParseVIPLease(lease.Name); ok {
-			s.sweepVIP(ctx, vip, lease)
+			s.sweepVIP(vip, lease)
 		} else if node, ok := names.ParseSessionLease(lease.Name); ok {
-			s.sweepSession(ctx, node, lease)
+			s.sweepSession(node, lease)
 		}
 	}
+	s.deleteUseless(ctx)
 	return min(next, s.endQuarantines(ctx))
 }
 
-func (s *sweep) sweepVIP(ctx context.Context, vip netip.Addr, lease *coordinationv1.Lease) {
+func (s *sweep) sweepVIP(vip netip.Addr, lease *coordinationv1.Lease) {
 	switch {
 	case s.inUse(vip):
 		delete(s.overdue, vip)
 	case s.holderLives(lease):
 		s.awaitWithdrawal(vip, lease)
 	case s.keptForConflict(vip):
-	case s.deleteLease(ctx, lease, "no Service has the VIP and nobody announces it"):
-		delete(s.overdue, vip)
-		s.endQuarantine(vip)
+	default:
+		s.useless = append(s.useless, useless{lease, "no Service has the VIP and nobody announces it", vip})
 	}
 }
 
 // sweepSession judges a session whose node is gone. Its renewals carry another host's clock; half a minute is more than
 // clocks in a cluster differ, and nothing depends on it but tidiness.
-func (s *sweep) sweepSession(ctx context.Context, node string, lease *coordinationv1.Lease) {
+func (s *sweep) sweepSession(node string, lease *coordinationv1.Lease) {
 	if _, err := s.caches.nodes.Lister().Get(node); !apierrors.IsNotFound(err) {
 		return
 	}
 	if holder(lease) == "" || lease.Spec.RenewTime == nil || s.now().Sub(lease.Spec.RenewTime.Time) > sessionForgotten {
-		s.deleteLease(ctx, lease, "the node is gone")
+		s.useless = append(s.useless, useless{lease: lease, reason: "the node is gone"})
+	}
+}
+
+// deleteUseless deletes what the sweep found. The address of a VIP leaves quarantine the moment its Lease is gone; that a
+// Lease might have been taken since it was judged is the precondition's matter, however long it waited for its turn.
+func (s *sweep) deleteUseless(ctx context.Context) {
+	all, gone := s.useless, make([]bool, len(s.useless))
+	s.useless = nil
+	workqueue.ParallelizeUntil(ctx, leaseRequests, len(all), func(i int) {
+		gone[i] = s.deleteLease(ctx, all[i].lease, all[i].reason)
+		if gone[i] && all[i].vip.IsValid() {
+			s.endQuarantine(all[i].vip)
+		}
+	})
+	for i, each := range all {
+		if gone[i] {
+			delete(s.overdue, each.vip)
+		}
 	}
 }
 

@@ -31,8 +31,13 @@ func (c *Cloud) GetLoadBalancerName(_ context.Context, _ string, svc *v1.Service
 	return svc.Namespace + "/" + svc.Name
 }
 
+// withdrawalPatience is how long a Service waits for an address that was just freed before users are told. Speakers
+// withdraw it within milliseconds, and the Service is then looked at again at once (settle).
+const withdrawalPatience = time.Second
+
 // EnsureLoadBalancer allocates what the Service asks for. An error is for those who see no change by it: a Service that
-// loses its address and finds no other has its status cleared, and waits for one without anybody retrying.
+// loses its address and finds no other has its status cleared, and waits for one without anybody retrying. A bare
+// ImplementedElsewhere is how the stock controller is told to leave a Service as it is without a word.
 func (c *Cloud) EnsureLoadBalancer(_ context.Context, _ string, svc *v1.Service, _ []*v1.Node) (*v1.LoadBalancerStatus, error) {
 	if !c.ready() {
 		return nil, api.NewRetryError("addresses in use are still being read", time.Second)
@@ -40,12 +45,32 @@ func (c *Cloud) EnsureLoadBalancer(_ context.Context, _ string, svc *v1.Service,
 	result, err := c.allocate(svc)
 	status := translate.Status(result.Addresses)
 	differs := !servicehelpers.LoadBalancerStatusEqual(status, &svc.Status.LoadBalancer)
+	if err != nil && !differs && c.awaitsWithdrawal(svc) {
+		return nil, cloudprovider.ImplementedElsewhere
+	}
 	// Not the context's logger: the stock controller's is quieter than users need (see StartServiceController).
 	c.report(klog.Background(), svc, result, err, differs)
 	if err != nil && !differs {
 		return nil, err
 	}
 	return status, nil
+}
+
+// awaitsWithdrawal tells whether an address was freed so recently that it may end the Service's wait in a moment. If it
+// does not, the Service is looked at again.
+func (c *Cloud) awaitsWithdrawal(svc *v1.Service) bool {
+	now := c.now()
+	c.mu.Lock()
+	recent := now.Sub(c.lastFreed) < withdrawalPatience
+	c.mu.Unlock()
+	if !recent {
+		return false
+	}
+	patience := c.changes.patience(svc.UID, now)
+	if patience > 0 {
+		time.AfterFunc(patience, func() { c.services.enqueue(svc.Namespace, svc.Name) })
+	}
+	return patience > 0
 }
 
 // allocate lets a Service that was not seeded keep what its status names: the seeding may have read an older state.

@@ -32,8 +32,71 @@ func poolGauge(name, help string) *metrics.Desc {
 	return metrics.NewDesc("metallb_allocator_"+name, help, []string{"pool"}, nil, metrics.ALPHA, "")
 }
 
+// controllerMetrics have no labels: there are as many series at 10,000 Services as at one.
+type controllerMetrics struct {
+	served        *metrics.Histogram
+	eventsDropped *metrics.Counter
+}
+
+func newControllerMetrics() *controllerMetrics {
+	return &controllerMetrics{
+		served: metrics.NewHistogram(&metrics.HistogramOpts{
+			Namespace: "cloud_provider_l2", Name: "service_address_duration_seconds",
+			Help:           "For each Service, the time from its creation until its status names its first address.",
+			Buckets:        []float64{0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300},
+			StabilityLevel: metrics.ALPHA,
+		}),
+		eventsDropped: metrics.NewCounter(&metrics.CounterOpts{
+			Namespace: "cloud_provider_l2", Name: "events_dropped_total",
+			Help:           "Events that were not written, because too many waited for the API server already.",
+			StabilityLevel: metrics.ALPHA,
+		}),
+	}
+}
+
+// configMetrics are MetalLB's two about its configuration. Here one pool that cannot be used keeps no other from use;
+// stale says that there is such a pool.
+type configMetrics struct {
+	metrics.BaseStableCollector
+	loaded, stale func() bool
+}
+
+var (
+	configLoaded = metrics.NewDesc("metallb_k8s_client_config_loaded_bool",
+		"1 when the pools have been read and addresses can be assigned.", nil, nil, metrics.ALPHA, "")
+	configStale = metrics.NewDesc("metallb_k8s_client_config_stale_bool",
+		"1 when a pool, or a part of one, is not used as it is written; its condition Ready says why.", nil, nil, metrics.ALPHA, "")
+)
+
+// DescribeWithStability implements metrics.StableCollector.
+func (*configMetrics) DescribeWithStability(descs chan<- *metrics.Desc) {
+	descs <- configLoaded
+	descs <- configStale
+}
+
+// CollectWithStability implements metrics.StableCollector.
+func (m *configMetrics) CollectWithStability(values chan<- metrics.Metric) {
+	values <- metrics.NewLazyConstMetric(configLoaded, metrics.GaugeValue, oneIf(m.loaded()))
+	values <- metrics.NewLazyConstMetric(configStale, metrics.GaugeValue, oneIf(m.stale()))
+}
+
+func oneIf(condition bool) float64 {
+	if condition {
+		return 1
+	}
+	return 0
+}
+
+// registerMetrics is for the leader only.
 func registerMetrics(c *Cloud) {
-	legacyregistry.CustomMustRegister(&poolMetrics{usage: c.usage})
+	legacyregistry.MustRegister(c.metrics.served, c.metrics.eventsDropped)
+	legacyregistry.CustomMustRegister(&poolMetrics{usage: c.usage}, &configMetrics{loaded: c.ready, stale: c.hasProblems})
+}
+
+func (c *Cloud) hasProblems() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.pools) > 0
 }
 
 func (c *Cloud) usage() map[string]ipam.Usage {

@@ -7,8 +7,10 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/component-base/metrics"
 
 	"github.com/google/go-cmp/cmp"
@@ -101,5 +103,88 @@ func TestC06PoolMetricsAfterEveryOperation(t *testing.T) {
 		r.deletePool("a")
 		r.wantGauges("a")
 		r.wantGauges("b", 2, 2, 0, 0, 0, 0)
+	})
+}
+
+// gathered reads the metrics that are registered by a function, without their labels: values, and of histograms count and sum.
+func gathered(t *testing.T, register func(metrics.KubeRegistry)) map[string]float64 {
+	t.Helper()
+	registry := metrics.NewKubeRegistry()
+	register(registry)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]float64{}
+	for _, family := range families {
+		for _, metric := range family.Metric {
+			if histogram := metric.Histogram; histogram != nil {
+				values[family.GetName()+"_count"], values[family.GetName()+"_sum"] = float64(histogram.GetSampleCount()), math.Round(histogram.GetSampleSum())
+			} else {
+				values[family.GetName()] = metric.Gauge.GetValue()
+			}
+		}
+	}
+	return values
+}
+
+// TestTimeToAddress: from when the controller sees a Service until it sees its first address in its status.
+func TestTimeToAddress(t *testing.T) {
+	play(t, Options{}, objects(service("had", holding("10.0.0.0"))), func(r *rig) {
+		want := func(what string, count, sum float64) {
+			t.Helper()
+			r.settle()
+			got := gathered(t, func(again metrics.KubeRegistry) { again.MustRegister(r.cloud.metrics.served) })
+			if diff := cmp.Diff(map[string]float64{"cloud_provider_l2_service_address_duration_seconds_count": count, "cloud_provider_l2_service_address_duration_seconds_sum": sum}, got); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", what, diff)
+			}
+		}
+		r.create(service("web"))
+		r.create(service("gone"))
+		r.create(service("other", func(svc *v1.Service) { svc.Spec.Type = v1.ServiceTypeClusterIP }))
+		time.Sleep(30 * time.Second)
+		want("nobody has an address", 0, 0)
+		r.remove("gone")
+		r.createPool(addressPool("a", "10.0.0.0/30"))
+		want("web waited", 1, 31)
+		r.edit("web", annotated("metallb.io/loadBalancerIPs", "10.0.0.3"))
+		want("another address is no first one", 1, 31)
+		r.edit("other", func(svc *v1.Service) { svc.Spec.Type = v1.ServiceTypeLoadBalancer })
+		want("from when it is to have one", 2, 31)
+		if waiting := len(r.cloud.services.waiting); waiting != 0 {
+			t.Errorf("%d Services are remembered", waiting)
+		}
+	})
+}
+
+func TestConfigurationMetrics(t *testing.T) {
+	for name, tt := range map[string]struct {
+		pools         []runtime.Object
+		loaded, stale float64
+	}{
+		"no pool":        {nil, 1, 0},
+		"pools in order": {objects(addressPool("a", "10.0.0.0/30")), 1, 0},
+		"pools overlap":  {objects(addressPool("a", "10.0.0.0/30"), addressPool("b", "10.0.0.0/30")), 1, 1},
+		"not readable":   {objects(addressPool("a", "10.0.0.1/30")), 1, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, Options{}, tt.pools, func(r *rig) {
+				got := gathered(t, func(registry metrics.KubeRegistry) {
+					registry.CustomMustRegister(&configMetrics{loaded: r.cloud.ready, stale: r.cloud.hasProblems})
+				})
+				if diff := cmp.Diff(map[string]float64{"metallb_k8s_client_config_loaded_bool": tt.loaded, "metallb_k8s_client_config_stale_bool": tt.stale}, got); diff != "" {
+					t.Errorf("metrics (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+	t.Run("standing by", func(t *testing.T) {
+		cloud := New()
+		got := gathered(t, func(registry metrics.KubeRegistry) {
+			registry.CustomMustRegister(&configMetrics{loaded: cloud.ready, stale: cloud.hasProblems})
+		})
+		if got["metallb_k8s_client_config_loaded_bool"] != 0 {
+			t.Error("loaded before anything was read")
+		}
 	})
 }

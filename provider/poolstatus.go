@@ -84,9 +84,9 @@ func (c *Cloud) reportPool(logger klog.Logger, former, current *v1beta1.IPAddres
 	is := meta.FindStatusCondition(current.Status.Conditions, v1beta1.ConditionReady)
 	switch {
 	case is.Status == metav1.ConditionFalse && (was == nil || was.Message != is.Message):
-		logger.Info("pool not ready", "pool", current.Name, "reason", is.Message)
+		logger.Info("pool not ready", "pool", klog.KObj(current), "reason", is.Message)
 		c.recorder.Event(current, v1.EventTypeWarning, is.Reason, is.Message)
 	case is.Status == metav1.ConditionTrue && was != nil && was.Status == metav1.ConditionFalse:
-		logger.Info("pool ready", "pool", current.Name)
+		logger.Info("pool ready", "pool", klog.KObj(current))
 	}
 }

@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/util/workqueue"
 	"k8s.io/klog/v2"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/ipam"
@@ -43,6 +44,7 @@ const lookedUp = "(being looked up)"
 // withdrawing says who may still answer for an address in the moment in which it is freed. It is called with mu held.
 func (c *Cloud) withdrawing(vip netip.Addr) (node string) {
 	c.leasesChanged.set()
+	c.lastFreed = c.now()
 	if lease, ok := c.vipLease(vip); ok && c.holderLives(lease) {
 		return holder(lease)
 	}
@@ -75,6 +77,7 @@ func (s *sweep) endQuarantines(ctx context.Context) (next time.Duration) {
 	s.mu.Lock()
 	quarantined := s.allocator.Quarantined()
 	s.mu.Unlock()
+	var asked []ipam.Quarantined
 	for _, q := range quarantined {
 		lease, cached := s.vipLease(q.Addr)
 		left := ipam.QuarantineLimit - s.now().Sub(q.Since)
@@ -83,16 +86,25 @@ func (s *sweep) endQuarantines(ctx context.Context) (next time.Duration) {
 			s.giveUp(q, lease)
 		case cached && s.holderLives(lease):
 			next = min(next, left)
-		case s.answered(ctx, q.Addr):
-			s.endQuarantine(q.Addr)
 		default:
-			next = min(next, left, leaseRetry)
+			asked = append(asked, q)
+		}
+	}
+	answered := make([]bool, len(asked))
+	workqueue.ParallelizeUntil(ctx, leaseRequests, len(asked), func(i int) {
+		if answered[i] = s.answered(ctx, asked[i].Addr); answered[i] {
+			s.endQuarantine(asked[i].Addr)
+		}
+	})
+	for i, q := range asked {
+		if !answered[i] {
+			next = min(next, leaseRetry, max(0, ipam.QuarantineLimit-s.now().Sub(q.Since)))
 		}
 	}
 	return next
 }
 
-// answered tells whether the API server says that nobody alive holds a VIP's Lease.
+// answered tells whether the API server says that nobody alive holds a VIP's Lease. It may be called from any goroutine.
 func (s *sweep) answered(ctx context.Context, vip netip.Addr) bool {
 	ctx, cancel := context.WithTimeout(ctx, leaseTimeout)
 	defer cancel()
@@ -132,7 +144,8 @@ func (s *sweep) giveUp(q ipam.Quarantined, lease *coordinationv1.Lease) {
 	s.endQuarantine(q.Addr)
 }
 
-// endQuarantine makes an address free for those who wait. It does nothing for one that is not in quarantine.
+// endQuarantine makes an address free for those who wait. It does nothing for one that is not in quarantine. It may be
+// called from any goroutine.
 func (s *sweep) endQuarantine(vip netip.Addr) {
 	s.mu.Lock()
 	s.allocator.EndQuarantine(vip)

@@ -3,11 +3,14 @@
 package provider
 
 import (
+	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -15,6 +18,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/fake"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1"
@@ -234,4 +240,116 @@ func TestServiceCreatedAgainWaitsForItsAddress(t *testing.T) {
 		r.settle()
 		r.has("former", "192.168.1.240")
 	})
+}
+
+// TestShortWithdrawalsAreNotTold: an address that is withdrawn within a second ends the wait for it without a word.
+func TestShortWithdrawalsAreNotTold(t *testing.T) {
+	const failure = "no free IPv4 address in pool a: 0 of 1 in use, 1 being withdrawn or in conflict with another host"
+	assigned := []string{`IPAllocated: Assigned IP ["192.168.1.240"]`}
+	for name, tt := range map[string]struct {
+		takes time.Duration
+		want  []string
+	}{
+		"at once":     {0, append(assigned, "EnsuredLoadBalancer: Ensured load balancer")},
+		"in a moment": {700 * time.Millisecond, append(assigned, "EnsuredLoadBalancer: Ensured load balancer")},
+		"late": {3 * time.Second, append(assigned, `AllocationFailed: Failed to allocate IP for "default/next": `+failure,
+			"SyncLoadBalancerFailed: Error syncing load balancer: failed to ensure load balancer: "+failure)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, Options{}, announced(), func(r *rig) {
+				r.remove("former")
+				r.create(service("next"))
+				time.Sleep(tt.takes)
+				r.updateLease(vipLease("192.168.1.240", "", "node-1/x"))
+				r.settle()
+				r.has("next", "192.168.1.240")
+				r.wantTold("next", tt.want...)
+			})
+		})
+	}
+}
+
+// TestRequestsAboutLeasesAreMadeTogether: each takes 20 ms, and 1,000 of them less than 3 s. No more than eight are under way.
+func TestRequestsAboutLeasesAreMadeTogether(t *testing.T) {
+	const leases = 1000
+	for name, sweepAll := range map[string]func(context.Context, *sweep){
+		"deletions": func(ctx context.Context, s *sweep) {
+			for i := range leases {
+				vip := netip.AddrFrom4([4]byte{10, 0, byte(i / 250), byte(i % 250)})
+				s.allocator.Quarantine(vip, lookedUp, s.now())
+				s.useless = append(s.useless, useless{vipLease(vip.String(), "", ""), "a test", vip})
+			}
+			s.deleteUseless(ctx)
+		},
+		"questions": func(ctx context.Context, s *sweep) {
+			for i := range leases {
+				s.allocator.Quarantine(netip.AddrFrom4([4]byte{10, 0, byte(i / 250), byte(i % 250)}), lookedUp, s.now())
+			}
+			s.endQuarantines(ctx)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				slow := &slowLeases{Interface: fake.NewClientset()}
+				cloud := New()
+				cloud.clients.kube = slow
+				cloud.caches.leases = newLeaseInformer(slow, ourNamespace)
+				began := time.Now()
+				s := &sweep{Cloud: cloud, overdue: map[netip.Addr]claim{}}
+				sweepAll(t.Context(), s)
+				if took := time.Since(began); took > 3*time.Second {
+					t.Errorf("took %s", took)
+				}
+				if slow.most.Load() > leaseRequests || slow.asked.Load() != leases {
+					t.Errorf("%d requests, %d at once", slow.asked.Load(), slow.most.Load())
+				}
+				if left := cloud.allocator.Quarantined(); len(left) > 0 {
+					t.Errorf("%d addresses are in quarantine still", len(left))
+				}
+			})
+		})
+	}
+}
+
+// slowLeases is an API server that has no Leases, and takes 20 ms to say so.
+type slowLeases struct {
+	kubernetes.Interface
+	asked, now, most atomic.Int32
+}
+
+func (s *slowLeases) CoordinationV1() coordinationclient.CoordinationV1Interface {
+	return &slowCoordination{s.Interface.CoordinationV1(), s}
+}
+
+type slowCoordination struct {
+	coordinationclient.CoordinationV1Interface
+	slow *slowLeases
+}
+
+func (c *slowCoordination) Leases(namespace string) coordinationclient.LeaseInterface {
+	return &slowLeaseClient{c.CoordinationV1Interface.Leases(namespace), c.slow}
+}
+
+type slowLeaseClient struct {
+	coordinationclient.LeaseInterface
+	slow *slowLeases
+}
+
+func (c *slowLeaseClient) wait() {
+	c.slow.asked.Add(1)
+	now := c.slow.now.Add(1)
+	defer c.slow.now.Add(-1)
+	for most := c.slow.most.Load(); now > most && !c.slow.most.CompareAndSwap(most, now); most = c.slow.most.Load() {
+	}
+	time.Sleep(20 * time.Millisecond)
+}
+
+func (c *slowLeaseClient) Get(ctx context.Context, name string, options metav1.GetOptions) (*coordinationv1.Lease, error) {
+	c.wait()
+	return c.LeaseInterface.Get(ctx, name, options)
+}
+
+func (c *slowLeaseClient) Delete(ctx context.Context, name string, options metav1.DeleteOptions) error {
+	c.wait()
+	return c.LeaseInterface.Delete(ctx, name, options)
 }

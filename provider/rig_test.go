@@ -4,11 +4,12 @@ package provider
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,13 +58,7 @@ type rig struct {
 func play(t *testing.T, options Options, objects []runtime.Object, test func(*rig)) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{t: t, kube: fake.NewClientset(), pools: newFakePools(t)}
-		var events atomic.Int64
-		r.kube.PrependReactor("create", "events", func(action clienttesting.Action) (bool, runtime.Object, error) {
-			// Events are named by the time, which stands still here.
-			event := action.(clienttesting.CreateAction).GetObject().(*v1.Event)
-			event.Name = fmt.Sprintf("%06d", events.Add(1))
-			return false, nil, nil
-		})
+		r.numberEvents()
 		r.add(&v1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
 		r.add(&v1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1"}})
 		for _, object := range objects {
@@ -75,11 +70,39 @@ func play(t *testing.T, options Options, objects []runtime.Object, test func(*ri
 	})
 }
 
+// numberEvents names events in the order in which they are created, since recorders name them by the time, which stands
+// still here. Later ones of a series are patches, and find theirs by its former name and message.
+func (r *rig) numberEvents() {
+	var mu sync.Mutex
+	created, numbers := 0, map[[2]string]string{}
+	r.kube.PrependReactor("create", "events", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		event := action.(clienttesting.CreateAction).GetObject().(*v1.Event)
+		created++
+		number := fmt.Sprintf("%06d", created)
+		numbers[[2]string{event.Name, event.Message}], event.Name = number, number
+		return false, nil, nil
+	})
+	r.kube.PrependReactor("patch", "events", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		patch := action.(clienttesting.PatchActionImpl)
+		var event v1.Event
+		if err := json.Unmarshal(patch.Patch, &event); err != nil {
+			r.t.Error(err)
+		}
+		patch.Name = numbers[[2]string{patch.Name, event.Message}]
+		return clienttesting.ObjectReaction(r.kube.Tracker())(patch)
+	})
+}
+
 func (r *rig) add(object runtime.Object) {
 	r.t.Helper()
 	tracker := r.kube.Tracker()
-	if pool, ok := object.(*v1beta1.IPAddressPool); ok {
-		tracker, object = r.pools.tracker, pool
+	switch object.(type) {
+	case *v1beta1.IPAddressPool, *v1beta1.L2Advertisement:
+		tracker = r.pools.tracker
 	}
 	if err := tracker.Add(object); err != nil {
 		r.t.Fatal(err)
@@ -364,7 +387,7 @@ func (r *rig) wantWrites(want ...string) {
 	}
 }
 
-// fakePools keeps IPAddressPools in memory.
+// fakePools keeps IPAddressPools and L2Advertisements in memory.
 type fakePools struct {
 	clienttesting.Fake
 	tracker clienttesting.ObjectTracker
@@ -403,8 +426,19 @@ func (f *fakePools) IPAddressPools(namespace string) client.IPAddressPools {
 	)
 }
 
-func (*fakePools) L2Advertisements(string) client.L2Advertisements {
-	panic(fmt.Sprint("the provider reads no L2Advertisements"))
+func (f *fakePools) L2Advertisements(namespace string) client.L2Advertisements {
+	return gentype.NewFakeClientWithList(&f.Fake, namespace,
+		v1beta1.GroupVersion.WithResource(v1beta1.ResourceL2Advertisements), v1beta1.GroupVersion.WithKind(v1beta1.KindL2Advertisement),
+		func() *v1beta1.L2Advertisement { return &v1beta1.L2Advertisement{} },
+		func() *v1beta1.L2AdvertisementList { return &v1beta1.L2AdvertisementList{} },
+		func(to, from *v1beta1.L2AdvertisementList) { to.ListMeta = from.ListMeta },
+		func(list *v1beta1.L2AdvertisementList) []*v1beta1.L2Advertisement {
+			return gentype.ToPointerSlice(list.Items)
+		},
+		func(list *v1beta1.L2AdvertisementList, items []*v1beta1.L2Advertisement) {
+			list.Items = gentype.FromPointerSlice(items)
+		},
+	)
 }
 
 // selecting reserves a pool for Services with a label.

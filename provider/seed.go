@@ -9,7 +9,6 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/tools/cache"
@@ -91,21 +90,5 @@ func (c *Cloud) enqueueNamespace(namespace string) {
 		if c.services.ours(svc) {
 			c.services.enqueue(svc.Namespace, svc.Name)
 		}
-	}
-}
-
-// slim drops from caches what nobody reads.
-func slim(informers ...cache.SharedIndexInformer) {
-	for _, informer := range informers {
-		// An error means that the informer runs already: then it keeps what it has.
-		_ = informer.SetTransform(func(obj any) (any, error) {
-			if accessor, err := meta.Accessor(obj); err == nil {
-				accessor.SetManagedFields(nil)
-			}
-			if node, ok := obj.(*v1.Node); ok {
-				node.Status.Images, node.Status.VolumesInUse, node.Status.VolumesAttached = nil, nil, nil
-			}
-			return obj, nil
-		})
 	}
 }

@@ -41,7 +41,8 @@ type services struct {
 
 	mu       sync.Mutex
 	handlers []cache.ResourceEventHandler
-	seen     map[types.UID]bool // whether Services were ours when they were last LoadBalancers
+	seen     map[types.UID]bool      // whether Services were ours when they were last LoadBalancers
+	waiting  map[types.UID]time.Time // since when Services of ours have had no address yet
 }
 
 // serviceOwner is what the view needs to know of the provider.
@@ -53,10 +54,13 @@ type serviceOwner interface {
 	// judgeAfterRest takes it upon itself to judge a Service by its new labels, unless it has nothing to lose.
 	judgeAfterRest(uid types.UID) bool
 	release(svc *v1.Service)
+	// served is told how long a Service has waited for its first address.
+	served(wait time.Duration)
 }
 
 func newServices(real coreinformers.ServiceInformer, class string, serveClassless bool, owner serviceOwner) *services {
-	return &services{ServiceInformer: real, class: class, serveClassless: serveClassless, owner: owner, seen: map[types.UID]bool{}}
+	return &services{ServiceInformer: real, class: class, serveClassless: serveClassless, owner: owner,
+		seen: map[types.UID]bool{}, waiting: map[types.UID]time.Time{}}
 }
 
 // enqueue makes the stock controller look at a Service now, whatever back-off it is in.
@@ -96,22 +100,8 @@ func (s *services) show(svc *v1.Service) (*v1.Service, bool) {
 	}
 	shown := *svc
 	shown.Spec.LoadBalancerClass = nil
-	shown.Annotations = onlyOurs(svc.Annotations)
+	shown.Annotations = only(svc.Annotations, translate.Annotations...)
 	return &shown, true
-}
-
-// onlyOurs is nil when nothing is left: to the stock controller, no annotations and an empty map are not the same.
-func onlyOurs(annotations map[string]string) map[string]string {
-	var ours map[string]string
-	for _, key := range translate.Annotations {
-		if value, ok := annotations[key]; ok {
-			if ours == nil {
-				ours = map[string]string{}
-			}
-			ours[key] = value
-		}
-	}
-	return ours
 }
 
 // visible remembers whose a Service was: the API server wipes the class when the type changes, and the finalizer that
@@ -181,6 +171,7 @@ type servicesHandler struct {
 }
 
 func (h *servicesHandler) OnAdd(obj any, isInInitialList bool) {
+	h.services.timeFirst(nil, obj.(*v1.Service), isInInitialList)
 	if shown, ok := h.services.show(obj.(*v1.Service)); ok {
 		h.handler.OnAdd(shown, isInInitialList)
 	}
@@ -188,6 +179,7 @@ func (h *servicesHandler) OnAdd(obj any, isInInitialList bool) {
 
 func (h *servicesHandler) OnUpdate(oldObj, newObj any) {
 	former, current := oldObj.(*v1.Service), newObj.(*v1.Service)
+	h.services.timeFirst(former, current, false)
 	shownFormer, wasVisible := h.services.show(former)
 	shownCurrent, isVisible := h.services.show(current)
 	switch {
@@ -225,8 +217,31 @@ func (h *servicesHandler) OnDelete(obj any) {
 func (s *services) forget(svc *v1.Service) {
 	s.mu.Lock()
 	delete(s.seen, svc.UID)
+	delete(s.waiting, svc.UID)
 	s.mu.Unlock()
 	s.owner.release(svc)
+}
+
+// timeFirst measures how long Services wait for their first address: from when we heard that one wants it until we hear that
+// its status names it, both by our clock. For those that waited before we listened, it is from their creation.
+func (s *services) timeFirst(former, current *v1.Service, before bool) {
+	s.mu.Lock()
+	since, waits := s.waiting[current.UID]
+	switch ours, has := s.ours(current), len(current.Status.LoadBalancer.Ingress) > 0; {
+	case waits && (has || !ours):
+		delete(s.waiting, current.UID)
+		waits = has && ours
+	case waits || !ours || has || former != nil && former.UID == current.UID && s.ours(former):
+		waits = false
+	case before:
+		s.waiting[current.UID] = current.CreationTimestamp.Time
+	default:
+		s.waiting[current.UID] = time.Now()
+	}
+	s.mu.Unlock()
+	if waits {
+		s.owner.served(time.Since(since))
+	}
 }
 
 // missed tells whether something changed that matters to us and that the stock controller does not look at.

@@ -50,6 +50,7 @@ func TestHandlersSeeTheViewHoweverTheyAreAdded(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		r.settle()
 		r.stop()
 		if diff := cmp.Diff([]string{"web"}, seen); diff != "" {
 			t.Errorf("seen (-want +got):\n%s", diff)

@@ -5,30 +5,12 @@ package provider
 import (
 	"context"
 	"sync"
+	"time"
 
-	coordinationv1 "k8s.io/api/coordination/v1"
 	v1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/kubernetes"
 	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
-	"k8s.io/client-go/tools/record"
-
-	"github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1"
-)
-
-// Reasons of our own events. They are MetalLB's where the meaning is the same.
-const (
-	reasonAllocated = "IPAllocated"
-	reasonFailed    = "AllocationFailed"
-	reasonCleared   = "ClearAssignment"
-	reasonOverlap   = "Overlap"
-	reasonInvalid   = "Invalid"
-	reasonOverdue   = "WithdrawalOverdue"
-
-	eventComponent = "metallb-controller"
 )
 
 // Reasons of the stock controller's events that eventFilter looks at.
@@ -38,16 +20,6 @@ const (
 	stockFailed   = "SyncLoadBalancerFailed"
 	stockNoNodes  = "UnAvailableLoadBalancer"
 )
-
-// newRecorder records events on Services, pools and Leases, through a client of their own.
-func newRecorder(broadcaster record.EventBroadcaster, kube kubernetes.Interface) record.EventRecorder {
-	kinds := runtime.NewScheme()
-	utilruntime.Must(v1.AddToScheme(kinds))
-	utilruntime.Must(coordinationv1.AddToScheme(kinds))
-	utilruntime.Must(v1beta1.AddToScheme(kinds))
-	broadcaster.StartRecordingToSink(&corev1.EventSinkImpl{Interface: kube.CoreV1().Events("")})
-	return broadcaster.NewRecorder(kinds, v1.EventSource{Component: eventComponent})
-}
 
 // changes remembers, for every Service, what users have been told last. The stock controller writes an event for every
 // sync, also one that comes to nothing; without this memory each restart would write two events per Service, and each
@@ -62,6 +34,7 @@ type told struct {
 	failure      string
 	stockFailure string
 	ensured      bool // the stock controller's next EnsuredLoadBalancer is news
+	waiting      time.Time
 }
 
 func newChanges() *changes { return &changes{told: map[types.UID]*told{}} }
@@ -92,13 +65,28 @@ func (c *changes) tellFailure(uid types.UID, failure string) bool {
 	return news
 }
 
+// patience is how long a Service that finds no address may go on waiting without a word, since it first found none. It is 0 when
+// users know already that it waits.
+func (c *changes) patience(uid types.UID, now time.Time) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.of(uid)
+	if t.failure != "" {
+		return 0
+	}
+	if t.waiting.IsZero() {
+		t.waiting = now
+	}
+	return max(0, withdrawalPatience-now.Sub(t.waiting))
+}
+
 // succeeded is called when a Service has all it asks for. For one that failed before, IPAllocated says all there is.
 func (c *changes) succeeded(uid types.UID, differs bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := c.of(uid)
 	t.ensured = t.ensured || differs && t.failure == ""
-	t.failure, t.stockFailure = "", ""
+	t.failure, t.stockFailure, t.waiting = "", "", time.Time{}
 }
 
 func (c *changes) forget(uid types.UID) {
@@ -130,11 +118,10 @@ func (c *changes) news(event *v1.Event) bool {
 	return true
 }
 
-// stockClient is the client that the stock controller gets: its events go through a client of their own, and through
-// the filter.
+// stockClient is the client that the stock controller gets: its events go through the filter and the queue.
 type stockClient struct {
 	kubernetes.Interface
-	events  kubernetes.Interface
+	events  *eventQueue
 	changes *changes
 }
 
@@ -148,39 +135,35 @@ type stockCore struct {
 }
 
 func (c *stockCore) Events(namespace string) corev1.EventInterface {
-	return &eventFilter{EventInterface: c.client.events.CoreV1().Events(namespace), changes: c.client.changes}
+	return &eventFilter{EventInterface: c.CoreV1Interface.Events(namespace), queue: c.client.events, changes: c.client.changes}
 }
 
-// eventFilter drops what is no news, and lets the caller believe that it was written.
+// eventFilter drops what is no news, and lets the caller believe that it was written; so is what waits in the queue.
 type eventFilter struct {
 	corev1.EventInterface
+	queue   *eventQueue
 	changes *changes
 }
 
 func (f *eventFilter) CreateWithEventNamespace(event *v1.Event) (*v1.Event, error) {
-	return f.CreateWithEventNamespaceWithContext(context.Background(), event)
+	return f.pass(event, nil)
 }
 
-func (f *eventFilter) CreateWithEventNamespaceWithContext(ctx context.Context, event *v1.Event) (*v1.Event, error) {
+func (f *eventFilter) CreateWithEventNamespaceWithContext(_ context.Context, event *v1.Event) (*v1.Event, error) {
+	return f.pass(event, nil)
+}
+
+func (f *eventFilter) PatchWithEventNamespace(event *v1.Event, patch []byte) (*v1.Event, error) {
+	return f.pass(event, patch)
+}
+
+func (f *eventFilter) PatchWithEventNamespaceWithContext(_ context.Context, event *v1.Event, patch []byte) (*v1.Event, error) {
+	return f.pass(event, patch)
+}
+
+func (f *eventFilter) pass(event *v1.Event, patch []byte) (*v1.Event, error) {
 	if !f.changes.news(event) {
 		return event, nil
 	}
-	return f.EventInterface.CreateWithEventNamespaceWithContext(ctx, event)
-}
-
-func (f *eventFilter) PatchWithEventNamespace(event *v1.Event, data []byte) (*v1.Event, error) {
-	return f.PatchWithEventNamespaceWithContext(context.Background(), event, data)
-}
-
-// PatchWithEventNamespaceWithContext creates the event when the first of its series was dropped.
-func (f *eventFilter) PatchWithEventNamespaceWithContext(ctx context.Context, event *v1.Event, data []byte) (*v1.Event, error) {
-	if !f.changes.news(event) {
-		return event, nil
-	}
-	written, err := f.EventInterface.PatchWithEventNamespaceWithContext(ctx, event, data)
-	if apierrors.IsNotFound(err) {
-		event.ResourceVersion = ""
-		return f.EventInterface.CreateWithEventNamespaceWithContext(ctx, event)
-	}
-	return written, err
+	return f.queue.add(event, patch)
 }
