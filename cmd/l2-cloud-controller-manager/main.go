@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -49,6 +50,7 @@ type process struct {
 	cloud      *provider.Cloud
 	leadership *leadership
 	leading    atomic.Bool
+	reporting  sync.WaitGroup
 }
 
 // handOver ends the leadership in an order that the next leader can rely on: first nothing is decided any more, then
@@ -57,7 +59,10 @@ func (p *process) handOver() {
 	if p.leadership == nil {
 		return
 	}
-	waitFor(p.cloud.Wait)
+	waitFor(func() {
+		p.cloud.Wait()
+		p.reporting.Wait()
+	})
 	p.fence.close()
 	if waitFor(p.fence.wait) {
 		p.leadership.release()

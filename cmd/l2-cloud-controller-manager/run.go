@@ -36,13 +36,16 @@ func (p *process) run() error {
 	return p.control(clientBuilder{config})
 }
 
-// control runs the provider and the stock service controller.
+// control runs the provider, the stock service controller, and the reporter of what no node may announce.
 func (p *process) control(clients clientBuilder) error {
 	p.cloud.Initialize(clients, p.ctx.Done())
 	factory := informers.NewSharedInformerFactory(clients.ClientOrDie("shared-informers"), 0)
 	p.cloud.SetInformers(factory)
 	if err := p.cloud.StartServiceController(p.ctx, clients.ClientOrDie("service-controller"), p.flags.workers); err != nil {
 		return fmt.Errorf("starting the service controller: %w", err)
+	}
+	if err := p.report(clients); err != nil {
+		return err
 	}
 	factory.Start(p.ctx.Done())
 	<-p.ctx.Done()

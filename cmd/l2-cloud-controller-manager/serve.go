@@ -3,44 +3,30 @@
 package main
 
 import (
-	"context"
-	"errors"
-	"io"
-	"net"
-	"net/http"
-	"time"
-
-	"k8s.io/component-base/metrics/legacyregistry"
-	"k8s.io/klog/v2"
+	"github.com/cloud-provider-l2/cloud-provider-l2/cmd/internal/serve"
 )
 
-// serve answers /metrics, /healthz and /readyz until SIGTERM. A controller that stands by is ready: a rollout
-// must not wait for it to lead.
+// serve answers /metrics, /healthz and /readyz until SIGTERM.
 func (p *process) serve() error {
-	listener, err := net.Listen("tcp", p.flags.metricsAddress)
+	listener, err := serve.Listen(p.flags.metricsAddress)
 	if err != nil {
 		return err
 	}
-	mux := http.NewServeMux()
-	mux.Handle("/metrics", legacyregistry.Handler())
-	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
-	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
-		switch {
-		case !p.leading.Load():
-			io.WriteString(w, "ok: standing by\n")
-		case p.cloud.Ready():
-			io.WriteString(w, "ok: leading\n")
-		default:
-			http.Error(w, "leading, but the addresses in use are still being read", http.StatusServiceUnavailable)
-		}
-	})
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
-	context.AfterFunc(p.ctx, func() { server.Close() })
 	go func() {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := serve.Run(p.ctx, listener, serve.Always, p.isReady); err != nil {
 			exit(err, "Cannot serve metrics", "address", p.flags.metricsAddress)
 		}
 	}()
-	klog.Background().V(1).Info("Serving metrics", "address", listener.Addr())
 	return nil
+}
+
+// isReady is true also of a controller that stands by: a rollout must not wait for it to lead.
+func (p *process) isReady() (state string, well bool) {
+	switch {
+	case !p.leading.Load():
+		return "ok: standing by", true
+	case p.cloud.Ready():
+		return "ok: leading", true
+	}
+	return "leading, but the addresses in use are still being read", false
 }

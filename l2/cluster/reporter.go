@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -40,6 +41,8 @@ type Reporter struct {
 	leases  cache.SharedIndexInformer
 	plans   chan map[netip.Addr]plan.VIP
 	report  func(Refusal)
+
+	unannounced atomic.Pointer[map[plan.Reason]int] // never changed once it is there
 
 	mu       sync.Mutex // guards sessions
 	sessions sessions
@@ -143,6 +146,7 @@ func (r *Reporter) Run(ctx context.Context) error {
 			ended <- err
 			return err
 		case vips := <-r.plans:
+			r.count(vips)
 			refusals.Plan(vips, time.Now())
 		case <-every.C:
 		}
