@@ -73,6 +73,9 @@ func NewWriter(objects client.ServiceL2Statuses, namespace, node string) (*Write
 		services: map[string]types.NamespacedName{},
 		answers:  map[string]answer{},
 	}
+	if err := w.own.SetTransform(withoutManagedFields); err != nil {
+		return nil, err
+	}
 	_, err := w.own.AddEventHandler(cache.ResourceEventHandlerDetailedFuncs{
 		AddFunc: func(object any, listedFirst bool) {
 			if status, ok := object.(*v1beta1.ServiceL2Status); ok && listedFirst {
@@ -92,6 +95,14 @@ func NewWriter(objects client.ServiceL2Statuses, namespace, node string) (*Write
 		},
 	})
 	return w, err
+}
+
+// withoutManagedFields leaves out what is more than all the rest of an object and is not read. An update without them changes none.
+func withoutManagedFields(object any) (any, error) {
+	if status, ok := object.(*v1beta1.ServiceL2Status); ok {
+		status.ManagedFields = nil
+	}
+	return object, nil
 }
 
 // look has an object that somebody changed compared with what it should be. One that is not of this program's making is its maker's matter
