@@ -76,6 +76,8 @@ const (
 	// silentVIP is how long nobody must answer before one that yielded answers again, and rankWait what each rank adds.
 	silentVIP = time.Second
 	rankWait  = 250 * time.Millisecond
+	// announceAgain bounds announcements to a speaker that has not heard this one's.
+	announceAgain = 200 * time.Millisecond
 	// defendEvery bounds announcements against a stranger (RFC 5227 section 2.4, DEFEND_INTERVAL).
 	defendEvery = 10 * time.Second
 	// gatewaySilence after which a gateway that answered before counts as silent (E9).
@@ -93,6 +95,10 @@ const (
 	// the rest. But a node that is cut off for good knows nothing any more of new endpoints and of deleted Services: after 40 s, when Kubernetes
 	// itself calls a node NotReady, its VIPs go to others. The time counts from when the observer's own renewals came through.
 	sparedDurations = 10
+	// takeOver is how long after a hand-over its old holder may still announce the VIP, because it has not heard the new one yet.
+	takeOver = 2 * time.Second
+	// unheardDurations is how many session durations an old holder answers for a VIP whose new holder is on the LAN and does not.
+	unheardDurations = 3
 	// claimRetry after a claim that the API server refused.
 	claimRetry = 100 * time.Millisecond
 )
@@ -189,6 +195,7 @@ type Core struct {
 	suspects     map[Epoch]time.Time
 	fencing      map[string]time.Time // by node: when its session was last tried to end
 	returns      []time.Time
+	returnedAt   time.Time            // the last return (E9)
 	heard        map[string]time.Time // epochs that were not silent at the last step, and since when
 	movedAt      time.Time            // when a VIP was last handed over without need
 	gatewayKnown bool

@@ -230,6 +230,7 @@ func (c *Core) noticeReturns(v *View) {
 		}
 	}
 	if returned {
+		c.returnedAt = v.Now
 		c.returns = []time.Time{v.Now, v.Now.Add(100 * time.Millisecond), v.Now.Add(300 * time.Millisecond)}
 	}
 }

@@ -48,7 +48,11 @@ func (c *Core) hold(v *View, vip *vip, lease Lease, target Target, planned bool,
 	if !vip.answering && !vip.yielded && !v.LinkDown && c.mayAnswer(v) {
 		c.answer(v, vip, "elected leader by Lease", out)
 	}
-	if at, seen := vip.seen[lease.Successor]; seen && !at.Equal(vip.readFor) && v.Now.Sub(at) >= watchLag {
+	asked := vip.askedAt
+	if asked.IsZero() { // the request has been dropped
+		asked = vip.namedAt
+	}
+	if at, seen := vip.seen[lease.Successor]; seen && !at.Before(asked) && !at.Equal(vip.readFor) && v.Now.Sub(at) >= watchLag {
 		vip.readFor = at
 		c.read(v, vip, out) // the successor announces, and the watch is silent about it
 	}
@@ -160,8 +164,12 @@ func (c *Core) stand(v *View, vip *vip, lease Lease, target Target, out *Actions
 			out.HandOvers = append(out.HandOvers, vip.handOver)
 		}
 	}
+	vip.lostTo = lease.Holder
 	if vip.answering {
 		c.letGo(v, vip, lease, out)
+	}
+	if !vip.answering {
+		vip.yielded = false // it is not this speaker's to return to
 	}
 	// Whoever is asked does not hold back: it says on its session that it backs off, so there was nobody else to ask.
 	if lease.Successor == c.node && !vip.claiming && !v.Now.Before(vip.claimFrom) && !c.takesSince.IsZero() && target.Eligible {
@@ -177,12 +185,21 @@ func (c *Core) letGo(v *View, vip *vip, lease Lease, out *Actions) {
 	case heard && !heardAt.Before(vip.namedAt):
 		c.stop(vip, fmt.Sprintf("handed over to leader %s, which was heard", lease.Holder), out)
 		c.completed(v, vip, out)
-	case v.Now.Sub(vip.lostAt) >= c.timing.SessionDuration:
+	case v.Now.Sub(vip.lostAt) >= c.unheardPatience(v, lease.Holder):
 		c.stop(vip, "handed over to leader "+lease.Holder+", which was never heard", out)
 		c.completed(v, vip, out)
 	default:
 		c.probe(v, vip, probeHandOver, out)
 	}
+}
+
+// unheardPatience is how long a speaker that handed a VIP over goes on answering while the new holder does not. That one may not know yet that it has the VIP:
+// its answer was lost and its watch stands. As long as its heartbeats show that both are on one LAN, it would answer a probe if it did.
+func (c *Core) unheardPatience(v *View, holder string) time.Duration {
+	if at, ok := v.Liveness.LastHeard(string(v.Sessions[holder].Epoch)); ok && v.Now.Sub(at) < c.timing.silence() {
+		return unheardDurations * c.timing.SessionDuration
+	}
+	return c.timing.SessionDuration
 }
 
 func (c *Core) completed(v *View, vip *vip, out *Actions) {

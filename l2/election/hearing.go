@@ -31,10 +31,22 @@ func (c *Core) sight(v *View, sighting Sighting, out *Actions) {
 	vip.seen[sighting.Node] = v.Now
 	vip.rightful = c.newer(v, sighting.Node)
 	lease, standing := v.standing(c.node, vip.address)
-	expected := standing == theirs && lease.Holder == sighting.Node || standing == mine && lease.Successor == sighting.Node
-	if !expected {
+	switch {
+	case standing == theirs && lease.Holder == sighting.Node:
+	case standing == mine && lease.Successor == sighting.Node:
+	case standing == mine && c.justTook(v, vip, sighting.Node):
+		if vip.answering && v.Now.Sub(vip.announcedAt) >= announceAgain { // it has not heard this one
+			c.announce(v, vip, out)
+		}
+	default:
 		c.read(v, vip, out)
 	}
+}
+
+// justTook says that this speaker has just taken the VIP from another at its request (E8): that one answers until it hears this one, and to hear
+// it say so is no reason for a doubt. After a return it is one, or when the session may have run out: this speaker may have been fenced meanwhile.
+func (c *Core) justTook(v *View, vip *vip, from string) bool {
+	return from == vip.tookFrom && v.Now.Sub(vip.tookAt) < takeOver && c.valid(v) && c.returnedAt.Before(vip.tookAt)
 }
 
 // newer says that neither this speaker's session nor the other's is fresh, and that this one's last acknowledged write is the
@@ -65,14 +77,14 @@ func (c *Core) ReadEnded(address netip.Addr, answered bool, now time.Time) {
 	switch {
 	case answered || vip.rightful:
 		vip.yielded, vip.announcedAt = false, time.Time{} // if it is ours, announce; if not, the records say so
-	case !vip.yielded:
+	case vip.answering:
 		vip.yielded, vip.quietFrom = true, now
 	}
 }
 
 // yieldOrReturn is for a speaker that does not know whether a VIP is still its own: after another speaker was heard, or
 // its link was down, it answers again only when the API server confirms it, or nobody else answers (E7).
-func (c *Core) yieldOrReturn(v *View, vip *vip, standing standing, target Target, out *Actions) {
+func (c *Core) yieldOrReturn(v *View, vip *vip, lease Lease, standing standing, target Target, out *Actions) {
 	if !vip.reading.IsZero() && v.Now.Sub(vip.reading) >= c.timing.ReadWait && vip.answering && !vip.rightful {
 		c.yield(v, vip, "another speaker announces it, and the API server does not say whose it is", out)
 	}
@@ -89,6 +101,8 @@ func (c *Core) yieldOrReturn(v *View, vip *vip, standing standing, target Target
 	case vip.answering && !c.renewed(v):
 		c.probe(v, vip, probeHeld, out)
 	case !vip.yielded || v.LinkDown:
+	case standing == mine && c.confirmed(v, vip, lease):
+		c.answer(v, vip, "its session was renewed since it yielded, and it asked nobody to take the VIP", out)
 	case standing == mine && c.renewed(v):
 		if vip.reading.IsZero() && v.Now.Sub(vip.readAt) >= c.timing.ReadWait {
 			vip.reading, vip.readAt = v.Now, v.Now
@@ -109,7 +123,14 @@ func (c *Core) yieldOrReturn(v *View, vip *vip, standing standing, target Target
 	}
 }
 
+// confirmed says that the API server has acknowledged a renewal of this speaker's epoch that was sent after it yielded: the epoch had not ended then,
+// and nobody takes a VIP from a living epoch who was not asked to (E4). One answer speaks for all VIPs, where a server that is
+// slow may have none for a read of each.
+func (c *Core) confirmed(v *View, vip *vip, lease Lease) bool {
+	return v.Ack.After(vip.yieldedAt) && c.renewed(v) && lease.Successor == "" && len(vip.asked) == 0 && c.mayAnswer(v)
+}
+
 func (c *Core) yield(v *View, vip *vip, reason string, out *Actions) {
 	c.stop(vip, reason, out)
-	vip.yielded, vip.quietFrom = true, v.Now
+	vip.yielded, vip.yieldedAt, vip.quietFrom = true, v.Now, v.Now
 }

@@ -161,9 +161,7 @@ func (s *Speaker) act(ctx context.Context, actions Actions) {
 	for _, lease := range actions.Releases {
 		s.release(ctx, lease)
 	}
-	for _, vip := range actions.Reads {
-		s.read(ctx, vip)
-	}
+	s.read(ctx, actions.Reads)
 }
 
 // dropElectors ends the electors of VIPs that the records say are no longer this speaker's.

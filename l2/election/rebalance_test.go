@@ -59,20 +59,23 @@ func TestE10MovesToABetterPlace(t *testing.T) {
 // E10: nothing moves without need while something is amiss.
 func TestE10NothingMovesWhileSomethingIsAmiss(t *testing.T) {
 	for name, amiss := range map[string]func(*steps){
-		"it is turned off":                    func(s *steps) { s.core.timing.RebalanceInterval = 0 },
-		"the API server is away":              func(s *steps) { s.renewing = false },
-		"the other backs off":                 func(s *steps) { s.session("n2", func(session *Session) { session.BacksOff = true }) },
-		"the other leaves":                    func(s *steps) { s.session("n2", func(session *Session) { session.Leaving = true }) },
-		"the other has begun anew":            func(s *steps) { s.session("n2", func(session *Session) { session.Since = s.view.Now }) },
-		"the other cannot renew":              func(s *steps) { s.renews["n2"] = false; s.pass(4 * time.Second) },
-		"the other gives its own away":        func(s *steps) { s.session("n2", func(session *Session) { session.GaveAt = s.view.Now }) },
-		"the other has no session":            func(s *steps) { s.session("n2", func(session *Session) { session.Epoch = "" }) },
-		"the other is silent":                 func(s *steps) { s.hears["n2"] = false },
-		"this one has no interface":           func(s *steps) { s.view.LinkDown = true },
-		"this one backs off":                  func(s *steps) { s.core.HoldOff(s.view.Now.Add(time.Minute)) },
-		"the place it has is as good":         nil,
-		"the records have not been read":      func(s *steps) { s.view.Synced = false },
-		"this one does not answer, it yields": func(s *steps) { s.core.vips[stepVIP].answering, s.core.vips[stepVIP].yielded = false, true },
+		"it is turned off":               func(s *steps) { s.core.timing.RebalanceInterval = 0 },
+		"the API server is away":         func(s *steps) { s.renewing = false },
+		"the other backs off":            func(s *steps) { s.session("n2", func(session *Session) { session.BacksOff = true }) },
+		"the other leaves":               func(s *steps) { s.session("n2", func(session *Session) { session.Leaving = true }) },
+		"the other has begun anew":       func(s *steps) { s.session("n2", func(session *Session) { session.Since = s.view.Now }) },
+		"the other cannot renew":         func(s *steps) { s.renews["n2"] = false; s.pass(4 * time.Second) },
+		"the other gives its own away":   func(s *steps) { s.session("n2", func(session *Session) { session.GaveAt = s.view.Now }) },
+		"the other has no session":       func(s *steps) { s.session("n2", func(session *Session) { session.Epoch = "" }) },
+		"the other is silent":            func(s *steps) { s.hears["n2"] = false },
+		"this one has no interface":      func(s *steps) { s.view.LinkDown = true },
+		"this one backs off":             func(s *steps) { s.core.HoldOff(s.view.Now.Add(time.Minute)) },
+		"the place it has is as good":    nil,
+		"the records have not been read": func(s *steps) { s.view.Synced = false },
+		"this one does not answer, it yields": func(s *steps) {
+			vip := s.core.vips[stepVIP]
+			vip.answering, vip.yielded, vip.yieldedAt = false, true, s.view.Now.Add(time.Hour) // no renewal since
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSteps(t, 3, nil)

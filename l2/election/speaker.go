@@ -63,7 +63,7 @@ type Config struct {
 	Observer         Observer
 	// LeaveWithin bounds how long Run takes after its context is done.
 	LeaveWithin time.Duration
-	// Writes to VIP Leases and foreign sessions under way at once.
+	// Writes to VIP Leases and foreign sessions under way at once, and as many reads beside them.
 	Writes int
 	// Metrics counts what the speaker goes through; nil counts nothing.
 	Metrics *Metrics
@@ -83,7 +83,8 @@ type Speaker struct {
 	fresh  atomic.Bool
 	born   time.Time
 	work   sync.WaitGroup
-	slots  chan struct{}
+	// slots and readers are places for writes, and for reads, under way.
+	slots, readers chan struct{}
 
 	// All below belongs to the loop.
 	ticker   *time.Ticker
@@ -135,6 +136,7 @@ func NewSpeaker(ctx context.Context, config Config) *Speaker {
 		wake:    make(chan struct{}, 1),
 		born:    time.Now(),
 		slots:   make(chan struct{}, config.Writes),
+		readers: make(chan struct{}, config.Writes),
 		core:    NewCore(config.Node, config.Timing, config.WithdrawOnAPILoss),
 		records: NewRecords(),
 		judge: membership.NewJudge(membership.Config{

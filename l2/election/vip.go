@@ -40,6 +40,9 @@ type vip struct {
 	// lostAt is when the records first showed another holder.
 	handedOver bool
 	lostAt     time.Time
+	// lostTo is who that was at last; tookFrom handed the VIP over to this speaker at tookAt.
+	lostTo, tookFrom string
+	tookAt           time.Time
 
 	// seen is when each speaker was last heard announcing the VIP.
 	seen map[string]time.Time
@@ -56,10 +59,10 @@ type vip struct {
 	reading time.Time
 	// readAt is when it was last asked, and readFor the sighting of a successor that it was last asked for.
 	readAt, readFor time.Time
-	// yielded is set when this speaker stopped answering although it may still hold the VIP (E7); quietFrom is since
+	// yielded is set when this speaker stopped answering, at yieldedAt, although it may still hold the VIP (E7); quietFrom is since
 	// when it has heard nobody answer.
-	yielded   bool
-	quietFrom time.Time
+	yielded              bool
+	yieldedAt, quietFrom time.Time
 
 	probedAt, announcedAt time.Time
 }
@@ -72,6 +75,9 @@ func (c *Core) decide(v *View, vip *vip, out *Actions) (known bool) {
 	}
 	target, planned := v.Targets[vip.address]
 	vip.everHeld = vip.everHeld || lease.Holder != ""
+	if standing == mine && !(vip.lostAt.IsZero() && vip.voidSince.IsZero()) {
+		vip.taken(v)
+	}
 	if standing != void {
 		vip.voidSince = time.Time{}
 	}
@@ -84,7 +90,7 @@ func (c *Core) decide(v *View, vip *vip, out *Actions) (known bool) {
 	case void:
 		c.seek(v, vip, lease, target, planned, out)
 	}
-	c.yieldOrReturn(v, vip, standing, target, out)
+	c.yieldOrReturn(v, vip, lease, standing, target, out)
 	if vip.answering {
 		c.judgeStranger(v, vip, out)
 	} else {
@@ -134,8 +140,18 @@ func (c *Core) seek(v *View, vip *vip, lease Lease, target Target, planned bool,
 	c.claim(v, vip, lease, claimReason(target, rank, listed), out)
 }
 
+// taken takes in that the records show this speaker as the holder, and showed another or none before. The API server has said so: no doubt of
+// the time before counts any more (E7).
+func (v *vip) taken(view *View) {
+	v.yielded, v.reading = false, time.Time{}
+	v.tookFrom, v.tookAt = "", view.Now
+	if !v.lostAt.IsZero() {
+		v.tookFrom = v.lostTo
+	}
+}
+
 func (c *Core) answer(v *View, vip *vip, reason string, out *Actions) {
-	vip.answering, vip.yielded, vip.announcedAt = true, false, v.Now
+	vip.answering, vip.yielded, vip.reading, vip.announcedAt = true, false, time.Time{}, v.Now
 	out.Changes = append(out.Changes, Change{VIP: vip.address, Announce: true, Reason: reason})
 }
 

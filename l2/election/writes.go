@@ -26,11 +26,13 @@ func (s *Speaker) do(ctx context.Context, request func(context.Context)) {
 	})
 }
 
-// slot waits for a place among the requests under way.
-func (s *Speaker) slot(ctx context.Context) (free func(), err error) {
+// slot waits for a place among the writes under way.
+func (s *Speaker) slot(ctx context.Context) (free func(), err error) { return place(ctx, s.slots) }
+
+func place(ctx context.Context, places chan struct{}) (free func(), err error) {
 	select {
-	case s.slots <- struct{}{}:
-		return func() { <-s.slots }, nil
+	case places <- struct{}{}:
+		return func() { <-places }, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -130,19 +132,34 @@ func (s *Speaker) release(ctx context.Context, lease Lease) {
 	})
 }
 
-// read asks the API server who holds a VIP, within the time that a speaker may go on answering meanwhile (E7).
-func (s *Speaker) read(ctx context.Context, vip netip.Addr) {
-	of, own := version(s.records.leases[vip].Object), version(s.records.sessions[s.config.Node].Object)
+// read asks the API server who holds some VIPs (E7). Whether this speaker's own session goes on is asked once for all of them. Reads do not wait for
+// writes, and are not given up when Core yields: a server that is slow is not helped by being asked again.
+func (s *Speaker) read(ctx context.Context, vips []netip.Addr) {
+	if len(vips) == 0 {
+		return
+	}
+	own := version(s.records.sessions[s.config.Node].Object)
+	session, ended := false, make(chan struct{})
 	s.work.Go(func() {
-		ctx, cancel := context.WithTimeout(ctx, s.config.Timing.ReadWait)
+		defer close(ended)
+		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 		defer cancel()
-		free, err := s.slot(ctx)
-		if err == nil {
-			defer free()
-		}
-		answered := err == nil && s.get(ctx, names.VIPLease(vip), of) && s.get(ctx, names.SessionLease(s.config.Node), own)
-		s.post(func() { s.core.ReadEnded(vip, answered, time.Now()) })
+		session = s.get(ctx, names.SessionLease(s.config.Node), own)
 	})
+	for _, vip := range vips {
+		of := version(s.records.leases[vip].Object)
+		s.work.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+			defer cancel()
+			free, err := place(ctx, s.readers)
+			if err == nil {
+				defer free()
+			}
+			answered := err == nil && s.get(ctx, names.VIPLease(vip), of)
+			<-ended
+			s.post(func() { s.core.ReadEnded(vip, answered && session, time.Now()) })
+		})
+	}
 }
 
 // swap writes an object against its UID and version, or creates one that has none, and says whether the API server took it. A refused or unclear
