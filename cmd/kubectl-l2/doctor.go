@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/cmd/kubectl-l2/doctor"
-	"github.com/cloud-provider-l2/cloud-provider-l2/cmd/kubectl-l2/snapshot"
 )
 
 // exitFailed is doctor's exit status when it could not examine anything.
@@ -66,9 +65,7 @@ func (o *options) diagnosis(ctx context.Context, probes int) (doctor.Diagnosis, 
 		return doctor.Diagnosis{}, err
 	}
 	c.Rest(ctx)
-	if o.askSpeakers && taken.CouldRead(snapshot.Speakers) {
-		c.Ask(ctx, doctor.Questions(taken, probes))
-	}
+	c.Ask(ctx, doctor.Questions(taken, probes))
 	return doctor.Examine(taken), nil
 }
 

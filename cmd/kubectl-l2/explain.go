@@ -46,9 +46,7 @@ func (o *options) explain(ctx context.Context, subject string) error {
 	if err != nil {
 		return err
 	}
-	if o.askSpeakers {
-		c.AskSpeakers(ctx)
-	}
+	c.AskSpeakers(ctx)
 	explanation, err := o.explanation(ctx, c, taken, subject)
 	if err != nil {
 		return err
@@ -104,9 +102,7 @@ func whyUnread(taken *snapshot.Snapshot, what string) string {
 
 // probe asks the LAN who answers for an address.
 func (o *options) probe(ctx context.Context, c *snapshot.Collector, taken *snapshot.Snapshot, address netip.Addr) {
-	if o.askSpeakers && taken.CouldRead(snapshot.Speakers) {
-		c.Ask(ctx, doctor.QuestionsFor(taken, address))
-	}
+	c.Ask(ctx, doctor.QuestionsFor(taken, address))
 }
 
 func (o *options) completeSubjects(command *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {

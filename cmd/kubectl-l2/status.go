@@ -88,9 +88,7 @@ func (s *statusOptions) status(ctx context.Context, c *snapshot.Collector, want 
 	if err != nil {
 		return view.Status{}, err
 	}
-	if s.askSpeakers {
-		c.AskSpeakers(ctx)
-	}
+	c.AskSpeakers(ctx)
 	return view.StatusOf(taken, want), nil
 }
 
@@ -98,22 +96,28 @@ func (s *statusOptions) show(status view.Status) error {
 	if done, err := s.print(status); done {
 		return err
 	}
-	if err := s.table(vipColumns, vipRows(status), true); err != nil {
-		return err
-	}
-	if len(status.VIPs)+len(status.Waiting) == 0 {
-		fmt.Fprintln(s.errors, "No addresses of Services found. "+hint(status.Hidden))
+	sections := []struct {
+		columns []column
+		rows    [][]any
+	}{{vipColumns, vipRows(status)}, {poolColumns, poolRows(status.Pools)}, {speakerColumns, speakerRows(status.Speakers)}}
+	if len(sections[0].rows) == 0 {
+		fmt.Fprintln(s.errors, strings.TrimSpace("No addresses of Services found. "+hint(status.Hidden)))
 	}
 	if s.watch {
-		return nil
+		sections = sections[:1]
 	}
-	fmt.Fprintln(s.out)
-	if err := s.table(poolColumns, poolRows(status.Pools), true); err != nil {
-		return err
-	}
-	fmt.Fprintln(s.out)
-	if err := s.table(speakerColumns, speakerRows(status.Speakers), true); err != nil {
-		return err
+	shown := 0
+	for _, section := range sections {
+		if len(section.rows) == 0 {
+			continue
+		}
+		if shown > 0 {
+			fmt.Fprintln(s.out)
+		}
+		shown++
+		if err := s.table(section.columns, section.rows, true); err != nil {
+			return err
+		}
 	}
 	s.unread(status.Unread)
 	return nil

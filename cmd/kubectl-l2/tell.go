@@ -31,6 +31,10 @@ func (o *options) tell(e view.Explanation) {
 		if service.Refused != "" {
 			line(1, "%s", paint.in(red, "refused: "+service.Refused))
 		}
+		if service.Unknown != "" {
+			line(1, "%s", service.Unknown)
+			continue
+		}
 		line(1, "pools, in the order in which they are tried:")
 		for i, pool := range service.Pools {
 			verdict := pool.Reason
@@ -52,10 +56,13 @@ func (o *options) tell(e view.Explanation) {
 	}
 	for _, address := range e.Addresses {
 		line(0, "%s", paint.in(bold, "Address "+address.Address.String()))
-		if address.Node != "" {
+		switch {
+		case address.Reason == view.ReasonUnknown:
+			line(1, "%s", address.Message)
+		case address.Node != "":
 			line(1, "%s", paint.in(green, fmt.Sprintf("announced by %s for %s, on %s (%s), after %d moves", address.Node, since(address.Since), orNone(strings.Join(address.Interfaces, ", ")),
 				strings.Join(address.MACs, ", "), address.Moves)))
-		} else {
+		default:
 			line(1, "%s", paint.in(red, "not announced: "+address.Message))
 		}
 		if len(address.Asked) > 0 {
@@ -72,7 +79,11 @@ func (o *options) tell(e view.Explanation) {
 			}
 		}
 		for _, node := range address.Nodes {
-			line(1, "node %s: %s", node.Node, nodeVerdict(node))
+			verdict := nodeVerdict(node)
+			if string(node.Reason) == address.Reason && node.Reason != "" {
+				verdict = address.Reason // what that means was said above
+			}
+			line(1, "node %s: %s", node.Node, verdict)
 		}
 	}
 	if len(e.Events) > 0 {

@@ -97,7 +97,7 @@ func addressConflicts(f *facts) (string, []Finding) {
 		for _, answer := range probe.Answers {
 			node := f.SpeakerWith(answer.MAC)
 			switch {
-			case node == "" && answer.Node == "":
+			case node == "" && answer.Node == "" && f.KnowsSpeakers():
 				strangers = append(strangers, fmt.Sprintf("%s on %s", answer.MAC, answer.Interface))
 			case !slices.Contains(speakers, node+answer.Node):
 				speakers = append(speakers, node)

@@ -22,7 +22,7 @@ var serviceChecks = []Check{
 	{
 		Name:  "services",
 		Why:   "a Service without an address cannot be reached from outside",
-		Needs: []string{snapshot.Services, snapshot.Pools},
+		Needs: []string{snapshot.Services, snapshot.Pools, snapshot.Namespaces},
 		Run:   services,
 	},
 	{

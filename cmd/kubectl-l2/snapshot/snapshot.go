@@ -81,6 +81,15 @@ func (s *Snapshot) CouldRead(what string) bool {
 	return !slices.ContainsFunc(s.Unread, func(u Unread) bool { return u.What == what })
 }
 
+// Missing names the first of several kinds of things that could not be read, "" when all were.
+func (s *Snapshot) Missing(whats ...string) string {
+	i := slices.IndexFunc(whats, func(what string) bool { return !s.CouldRead(what) })
+	if i < 0 {
+		return ""
+	}
+	return whats[i]
+}
+
 // VIPLease is the Lease of a VIP, nil when there is none.
 func (s *Snapshot) VIPLease(vip netip.Addr) *coordinationv1.Lease {
 	return s.lease(names.VIPLease(vip))
@@ -191,6 +200,11 @@ func (s *Snapshot) SpeakerPods() map[string]*corev1.Pod {
 		}
 	}
 	return pods
+}
+
+// KnowsSpeakers tells whether the hardware addresses of all speakers are known, so that any other is a stranger's.
+func (s *Snapshot) KnowsSpeakers() bool {
+	return s.CouldRead(Leases) && !slices.ContainsFunc(s.Sessions(), func(session Session) bool { return len(session.MACs) == 0 })
 }
 
 // SpeakerWith names the node whose speaker announces from a hardware address, "" for a stranger's.

@@ -14,9 +14,9 @@ import (
 	"sync"
 	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/inspect"
@@ -44,6 +44,9 @@ func (c *Collector) AskSpeakers(ctx context.Context) {
 		c.unread(Speakers, errNotAsked)
 		return
 	}
+	if !c.mayExec(ctx) {
+		return
+	}
 	pods := s.SpeakerPods()
 	c.ask(slices.Sorted(maps.Keys(pods)), func(node string) error {
 		var status inspect.Status
@@ -66,6 +69,9 @@ type Question struct {
 // Ask asks the LAN who answers for addresses, after AskSpeakers.
 func (c *Collector) Ask(ctx context.Context, questions []Question) {
 	s := c.snapshot
+	if c.Exec == nil || !s.CouldRead(Speakers) {
+		return
+	}
 	pods := s.SpeakerPods()
 	byNode := map[string][]netip.Addr{} // one after the other from each node
 	for _, question := range questions {
@@ -94,23 +100,28 @@ func (c *Collector) Ask(ctx context.Context, questions []Question) {
 	})
 }
 
-// ask does something for each node, several at once. Who may not exec is told once, not once a node.
-func (c *Collector) ask(nodes []string, do func(node string) error) {
-	if c.Exec == nil {
-		return // the caller wants it so
+// mayExec asks the API server first, so that who may not is told once, and not once for each node.
+func (c *Collector) mayExec(ctx context.Context) bool {
+	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
+		ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: c.Namespace, Verb: "create", Resource: "pods", Subresource: "exec"},
+	}}
+	answer, err := c.Kube.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+	if err != nil || answer.Status.Allowed {
+		return true // when in doubt, try
 	}
+	c.unread(Speakers, fmt.Errorf("you may not create pods/exec in namespace %s", c.Namespace))
+	return false
+}
+
+// ask does something for each node, several at once.
+func (c *Collector) ask(nodes []string, do func(node string) error) {
 	var all sync.WaitGroup
-	var forbidden sync.Once
 	slots := make(chan struct{}, askedAtOnce)
 	for _, node := range nodes {
 		all.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			err := do(node)
-			switch {
-			case apierrors.IsForbidden(err):
-				forbidden.Do(func() { c.unread(Speakers, err) })
-			case err != nil:
+			if err := do(node); err != nil {
 				c.unread("the speaker of node "+node, err)
 			}
 		})

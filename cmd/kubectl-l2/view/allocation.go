@@ -34,6 +34,9 @@ type Allocation struct {
 func Allocate(s *snapshot.Snapshot) *Allocation {
 	a := restore(s, nil)
 	a.Waiting = map[*corev1.Service]error{}
+	if s.Missing(snapshot.Pools, snapshot.Namespaces) != "" {
+		return a // who waits, and why, cannot be told
+	}
 	for _, service := range a.Served {
 		if service.DeletionTimestamp != nil {
 			continue

@@ -47,6 +47,8 @@ type ServiceAllocation struct {
 	NotServed string `json:"notServed,omitempty"`
 	// Refused is why it does not have what it asks for: the text of the event AllocationFailed.
 	Refused string `json:"refused,omitempty"`
+	// Unknown is why it cannot be told what the pools are to it.
+	Unknown string `json:"unknown,omitempty"`
 	// ReadyEndpoints counts the Service's, and ReadyOn are the nodes where they are.
 	ReadyEndpoints        int           `json:"readyEndpoints"`
 	ReadyOn               []string      `json:"readyOn,omitempty"`
@@ -141,6 +143,10 @@ func (a *Allocation) explain(service *corev1.Service) ServiceAllocation {
 	told.ExternalTrafficPolicy = string(service.Spec.ExternalTrafficPolicy)
 	request := a.request(service)
 	told.Asks = asks(request)
+	if missing := a.snapshot.Missing(snapshot.Pools, snapshot.Namespaces); missing != "" {
+		told.Unknown = "what pools are to it cannot be told: could not read " + missing
+		return told
+	}
 	if err, waits := a.Waiting[service]; waits {
 		told.Refused = whyWaiting(err)
 	}
@@ -299,6 +305,8 @@ func (e *Explanation) conclude(s *snapshot.Snapshot) {
 		switch {
 		case !service.Served:
 			verdicts = append(verdicts, fmt.Sprintf("Service %s is not served: %s", service.Service, service.NotServed))
+		case service.Unknown != "":
+			verdicts = append(verdicts, service.Unknown)
 		case service.Refused != "":
 			verdicts = append(verdicts, fmt.Sprintf("Service %s waits: %s", service.Service, service.Refused))
 			e.Mend = append(e.Mend, mendWaiting(s, service)...)
@@ -310,6 +318,8 @@ func (e *Explanation) conclude(s *snapshot.Snapshot) {
 			verdicts = append(verdicts, fmt.Sprintf("%s is announced by %s, which hands it over to %s", address.Address, address.Node, address.Successor))
 		case address.Node != "":
 			verdicts = append(verdicts, fmt.Sprintf("%s is announced by %s", address.Address, address.Node))
+		case address.Reason == ReasonUnknown:
+			verdicts = append(verdicts, fmt.Sprintf("%s: %s", address.Address, address.Message))
 		default:
 			verdicts = append(verdicts, fmt.Sprintf("%s is not announced: %s", address.Address, address.Message))
 			e.Mend = append(e.Mend, Mend(s, plan.Reason(address.Reason), address)...)
@@ -333,8 +343,11 @@ func (e *Explanation) conclude(s *snapshot.Snapshot) {
 	})
 }
 
-// Strangers are the hosts that answered for an address when asked and are no speakers.
+// strangers are the hosts that answered for an address when asked and are no speakers.
 func strangers(s *snapshot.Snapshot, address netip.Addr) (macs []string) {
+	if !s.KnowsSpeakers() {
+		return nil
+	}
 	for _, probe := range s.Probes {
 		for _, answer := range probe.Answers {
 			if probe.Address == address && s.SpeakerWith(answer.MAC) == "" && answer.Node == "" && !slices.Contains(macs, answer.MAC) {

@@ -169,7 +169,7 @@ func speakers(s *snapshot.Snapshot, held map[netip.Addr]string) []Speaker {
 	for node, pod := range s.SpeakerPods() {
 		speaker := at(node)
 		speaker.Pod = pod.Name
-		if speaker.Session == "" {
+		if speaker.Session == "" && s.CouldRead(snapshot.Leases) {
 			speaker.Problem = fmt.Sprintf("pod %s has no session: see kubectl logs -n %s %s", pod.Name, pod.Namespace, pod.Name)
 		}
 	}

@@ -80,6 +80,8 @@ type VIP struct {
 // Reasons of VIPs without a holder that are not the plan's.
 const (
 	ReasonConflict = "AddressConflict"
+	// ReasonUnknown: what would say so could not be read.
+	ReasonUnknown = "Unknown"
 	// ReasonElection: nodes may announce it, and none has taken it yet.
 	ReasonElection = "NotTakenYet"
 )
@@ -105,7 +107,10 @@ func (a Announcing) vip(s *snapshot.Snapshot, address netip.Addr) VIP {
 			}
 		}
 	}
+	missing := s.Missing(snapshot.Leases, snapshot.Pools, snapshot.Advertisements, snapshot.Nodes, snapshot.EndpointSlices)
 	switch {
+	case vip.Node == "" && missing != "":
+		vip.Reason, vip.Message = ReasonUnknown, "it cannot be told who announces it: could not read "+missing
 	case vip.Node != "":
 		a.describeHolder(s, &vip)
 	case vip.Conflict != "":
