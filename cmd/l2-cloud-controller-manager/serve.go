@@ -12,8 +12,6 @@ func (p *process) serve() error {
 	if err != nil {
 		return err
 	}
-	// It is never stale: a controller that does not reach the API server no longer leads, and ends.
-	serve.ShowConfiguration(func() bool { _, well := p.isReady(); return well }, func() bool { return false })
 	go func() {
 		if err := serve.Run(p.ctx, listener, serve.Always, p.isReady); err != nil {
 			exit(err, "Cannot serve metrics", "address", p.flags.metricsAddress)
