@@ -142,10 +142,10 @@ func relay(ctx context.Context, announcer *announce.Announcer, transport *member
 		var locals []election.LocalInterface
 		var carriers []membership.Interface
 		for _, each := range announcer.Interfaces() {
+			locals = append(locals, election.LocalInterface{Name: each.Name, MAC: each.MAC.String(), Addresses: each.Prefixes, Down: !each.Up})
 			if !each.Up {
 				continue
 			}
-			locals = append(locals, election.LocalInterface{Name: each.Name, MAC: each.MAC.String(), Addresses: each.Prefixes})
 			carriers = append(carriers, membership.Interface{Name: each.Name, Index: each.Index, Addresses: each.Prefixes})
 		}
 		transport.SetInterfaces(carriers)

@@ -58,9 +58,20 @@ func FastTiming() Timing {
 	return timing
 }
 
-// silence is how long an epoch must be silent before it may be fenced for it.
+// silence is how long this speaker must be silent before it may be fenced for it, by its own period.
 func (t Timing) silence() time.Duration {
 	return time.Duration(t.SilencePeriods * float64(t.Period))
+}
+
+// silenceOf is how long another's epoch must be silent before it may be fenced for it, by the period that it announced (E11).
+func (c *Core) silenceOf(v *View, epoch Epoch) time.Duration {
+	return time.Duration(c.timing.SilencePeriods * float64(v.Liveness.Period(string(epoch))))
+}
+
+// hears says whether an epoch is heard now.
+func (c *Core) hears(v *View, epoch Epoch) bool {
+	at, ok := v.Liveness.LastHeard(string(epoch))
+	return ok && v.Now.Sub(at) < c.silenceOf(v, epoch)
 }
 
 // Intervals of the announcer's side of the rules.

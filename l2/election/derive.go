@@ -35,6 +35,7 @@ func (s *Speaker) setPeriod(period time.Duration) {
 	s.core.timing.Period = period
 	s.judge.SetPeriod(period)
 	s.ticker.Reset(period)
+	s.beat(time.Now()) // the others must know of a longer period before the first longer pause
 }
 
 // watchNodes listens for answers of the other nodes' own addresses, on this LAN.

@@ -12,7 +12,7 @@ import (
 // noInterfaces is what a speaker that has none says of its interfaces.
 const noInterfaces = ";"
 
-// FormatInterfaces writes what a session Lease says of the interfaces of its speaker: `eth0=192.168.1.11/24,fd00::b/64;eth1=`. A
+// FormatInterfaces writes what a session Lease says of the interfaces of its speaker: `eth0=192.168.1.11/24,fd00::b/64;down:eth1=`. A
 // speaker that has none says so with a lone `;`.
 func FormatInterfaces(interfaces []LocalInterface) string {
 	parts := make([]string, 0, len(interfaces))
@@ -21,7 +21,11 @@ func FormatInterfaces(interfaces []LocalInterface) string {
 		for _, address := range each.Addresses {
 			addresses = append(addresses, address.String())
 		}
-		parts = append(parts, each.Name+"="+strings.Join(addresses, ","))
+		name := each.Name
+		if each.Down {
+			name = plan.DownInterface + name
+		}
+		parts = append(parts, name+"="+strings.Join(addresses, ","))
 	}
 	if len(parts) == 0 {
 		return noInterfaces
@@ -35,13 +39,13 @@ func ParseInterfaces(text string) []plan.Interface {
 	return plan.ParseInterfaces(text)
 }
 
-// parseInterfaces is the inverse of FormatInterfaces, but for the hardware addresses, which stand in an annotation of their
-// own. What it cannot read it leaves out: the text may come from another version of the speaker.
+// parseInterfaces is the inverse of FormatInterfaces for the interfaces that are up, but for the hardware addresses, which stand in an
+// annotation of their own. What it cannot read it leaves out: the text may come from another version of the speaker.
 func parseInterfaces(text string) []LocalInterface {
 	var interfaces []LocalInterface
 	for part := range strings.SplitSeq(text, ";") {
 		name, list, ok := strings.Cut(part, "=")
-		if !ok || name == "" {
+		if !ok || name == "" || strings.HasPrefix(name, plan.DownInterface) {
 			continue
 		}
 		each := LocalInterface{Name: name}
@@ -54,3 +58,6 @@ func parseInterfaces(text string) []LocalInterface {
 	}
 	return interfaces
 }
+
+// saysNoneUp says that a speaker has described its interfaces, and none of them is up.
+func saysNoneUp(text string) bool { return text != "" && len(parseInterfaces(text)) == 0 }

@@ -70,7 +70,7 @@ func (c *Core) askSuspects(v *View, out *Actions) {
 			continue
 		}
 		heard, ever := v.Liveness.LastHeard(string(session.Epoch))
-		if !ever || within(suspicionPeriods*c.timing.Period, heard, v.Now) {
+		if !ever || within(suspicionPeriods*v.Liveness.Period(string(session.Epoch)), heard, v.Now) {
 			continue
 		}
 		suspected[session.Epoch] = true
@@ -118,14 +118,14 @@ func (c *Core) fence(v *View, out *Actions) {
 			continue
 		}
 		since, wait, reason := c.suspect(v, session)
-		if v.Now.Sub(since) < wait+time.Duration(c.turn(v, node))*c.timing.Stagger/3 {
+		if v.Now.Sub(since) < wait || v.Now.Sub(since) < wait+time.Duration(c.turn(v, node))*c.timing.Stagger/3 {
 			continue
 		}
 		if tried, ok := c.fencing[node]; ok && v.Now.Sub(tried) < c.timing.SuccessorWait {
 			continue
 		}
 		c.fencing[node] = v.Now
-		out.Fences = append(out.Fences, Fence{Session: session, Reason: reason, Silent: wait == c.timing.silence()})
+		out.Fences = append(out.Fences, Fence{Session: session, Reason: reason, Silent: wait == c.silenceOf(v, session.Epoch)})
 	}
 	slices.SortFunc(out.Fences, func(a, b Fence) int { return strings.Compare(a.Session.Node, b.Session.Node) })
 }
@@ -151,12 +151,15 @@ func (c *Core) suspect(v *View, session Session) (since time.Time, wait time.Dur
 	if !ever || last.GatewayAnswers && c.lostGateway(v) {
 		return byDuration()
 	}
-	silent := later(heard, c.steadySince)
+	silent, silence := later(heard, c.steadySince), c.silenceOf(v, session.Epoch)
+	if v.Now.Sub(silent) < silence { // as nearly always: spares the search for a witness
+		return byDuration()
+	}
 	if last.GatewayAnswers { // who had no gateway a moment ago may have been on the wrong side of the LAN
 		silent = later(silent, c.gatewayLostAt)
 	}
 	if witness, ok := v.Liveness.WitnessSince(string(session.Epoch), v.Now); ok {
-		return later(silent, witness), c.timing.silence(), "heartbeats silent while another member is heard"
+		return later(silent, witness), silence, "heartbeats silent while another member is heard"
 	}
 	asked, suspected := c.suspects[session.Epoch]
 	if !suspected || c.gatewaySince.IsZero() {
@@ -165,13 +168,13 @@ func (c *Core) suspect(v *View, session Session) (since time.Time, wait time.Dur
 	silent = later(silent, c.gatewaySince)
 	answered := v.NodeAnsweredAt[session.Node]
 	if !answered.After(asked) {
-		return later(silent, asked), c.timing.silence(), "heartbeats and address of the node silent while the gateway answers"
+		return later(silent, asked), silence, "heartbeats and address of the node silent while the gateway answers"
 	}
 	if !within(gatewaySilence, answered, v.Now) { // it answered at first: its own silence counts from then
-		return later(silent, answered), c.timing.silence(), "heartbeats and address of the node silent while the gateway answers"
+		return later(silent, answered), silence, "heartbeats and address of the node silent while the gateway answers"
 	}
 	if v.Now.Sub(unchanged) >= unrenewed {
-		return silent, c.timing.silence(), "heartbeats silent and session not renewed while the gateway and the node answer"
+		return silent, silence, "heartbeats silent and session not renewed while the gateway and the node answer"
 	}
 	return byDuration()
 }
@@ -189,8 +192,7 @@ func (c *Core) turn(v *View, suspect string) int {
 		if node == suspect || node == c.node || session.Epoch == "" {
 			continue
 		}
-		at, ok := v.Liveness.LastHeard(string(session.Epoch))
-		if ok && v.Now.Sub(at) < c.timing.silence() && node < c.node {
+		if node < c.node && c.hears(v, session.Epoch) {
 			place++
 		}
 	}
@@ -216,7 +218,7 @@ func (c *Core) noticeReturns(v *View) {
 		if before {
 			at = later(at, c.turningSince)
 		}
-		hears := ok && v.Now.Sub(at) < c.timing.silence()
+		hears := ok && v.Now.Sub(at) < c.silenceOf(v, session.Epoch)
 		switch {
 		case hears && !before:
 			c.heard[epoch], returned = v.Now, true

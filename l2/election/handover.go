@@ -123,8 +123,7 @@ func (c *Core) successor(v *View, vip *vip, target Target) string {
 			continue
 		}
 		session := v.Sessions[node]
-		at, ok := v.Liveness.LastHeard(string(session.Epoch))
-		if ok && v.Now.Sub(at) < c.timing.silence() && v.Now.Sub(session.ChangedAt) < session.Duration {
+		if c.hears(v, session.Epoch) && v.Now.Sub(session.ChangedAt) < session.Duration {
 			heard = append(heard, node)
 		} else {
 			unheard = append(unheard, node)
@@ -196,7 +195,7 @@ func (c *Core) letGo(v *View, vip *vip, lease Lease, out *Actions) {
 // unheardPatience is how long a speaker that handed a VIP over goes on answering while the new holder does not. That one may not know yet that it has the VIP:
 // its answer was lost and its watch stands. As long as its heartbeats show that both are on one LAN, it would answer a probe if it did.
 func (c *Core) unheardPatience(v *View, holder string) time.Duration {
-	if at, ok := v.Liveness.LastHeard(string(v.Sessions[holder].Epoch)); ok && v.Now.Sub(at) < c.timing.silence() {
+	if c.hears(v, v.Sessions[holder].Epoch) {
 		return unheardDurations * c.timing.SessionDuration
 	}
 	return c.timing.SessionDuration

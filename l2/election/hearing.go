@@ -52,10 +52,9 @@ func (c *Core) justTook(v *View, vip *vip, from string) bool {
 // newer says that neither this speaker's session nor the other's is fresh, and that this one's last acknowledged write is the
 // newer: if both have been cut off from the API server, this one knew it last, and stays (E7).
 func (c *Core) newer(v *View, node string) bool {
-	epoch := string(v.Sessions[node].Epoch)
-	at, _ := v.Liveness.LastHeard(epoch)
-	last, heard := v.Liveness.Last(epoch)
-	heard = heard && within(c.timing.silence(), at, v.Now) // what it said long ago says nothing of its writes since
+	epoch := v.Sessions[node].Epoch
+	last, heard := v.Liveness.Last(string(epoch))
+	heard = heard && within(c.silenceOf(v, epoch), last.HeardAt, v.Now) // what it said long ago says nothing of its writes since
 	return heard && !c.renewed(v) && v.Now.Sub(last.AckedAt) >= c.timing.RenewDeadline && v.Ack.After(last.AckedAt)
 }
 

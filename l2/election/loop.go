@@ -180,19 +180,22 @@ func (s *Speaker) dropElectors() {
 
 // beat multicasts this speaker's heartbeat, from the decision loop itself, so that a stuck loop is silent (E11).
 func (s *Speaker) beat(now time.Time) {
-	key := s.key.Load()
-	if key == nil || s.view.Epoch == "" || s.lostUntold() {
+	if s.view.Epoch == "" || s.lostUntold() {
 		return
 	}
 	s.sequence++
-	s.config.Sender.Send(key.Seal(membership.Heartbeat{
+	datagram := s.keys.Seal(membership.Heartbeat{
 		Node:           s.config.Node,
 		Epoch:          string(s.view.Epoch),
 		Sequence:       s.sequence,
+		Period:         s.core.timing.Period,
 		GatewayAnswers: !s.view.GatewayAnsweredAt.IsZero() && now.Sub(s.view.GatewayAnsweredAt) < time.Second+gatewaySilence,
 		AckAge:         now.Sub(s.view.Ack),
 		Hears:          s.judge.Hearings(now),
-	}))
+	}, now)
+	if datagram != nil { // else there is no key yet
+		s.config.Sender.Send(datagram)
+	}
 }
 
 // lostUntold says that this speaker has lost an interface and cannot write that on its session. The others must not spare it for being

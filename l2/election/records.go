@@ -210,7 +210,7 @@ func (r *Records) macs() MACs {
 	macs := MACs{Nodes: map[string]string{}, Complete: true}
 	for node, session := range r.sessions {
 		list := session.Object.Annotations[names.AnnotationMACs]
-		if list == "" && session.Epoch != "" && session.Object.Annotations[names.AnnotationInterfaces] != noInterfaces {
+		if list == "" && session.Epoch != "" && !saysNoneUp(session.Object.Annotations[names.AnnotationInterfaces]) {
 			macs.Complete = false
 		}
 		for mac := range strings.SplitSeq(list, ",") {

@@ -96,24 +96,25 @@ type Speaker struct {
 	plan     map[netip.Addr]plan.VIP
 	planned  bool
 	listed   bool
-	// interfaces and describe are this node's own; gateway is zero when there is none.
-	interfaces []LocalInterface
-	gateway    netip.Addr
-	sightings  []Sighting
-	electors   map[netip.Addr]context.CancelFunc
-	losses     map[netip.Addr]loss   // of the VIPs that are claimed because their holder was lost
-	addresses  map[netip.Addr]string // a node's own address to the node
-	plans      uint64                // counts the plans
-	stepped    uint64                // the records' vipChanges at the last step
-	derived    uint64                // the records' sessionChanges that derive has seen
-	targeting  targeting
-	summaryAt  time.Time
-	summarise  bool
-	members    int
-	heardAt    time.Time // the judge's time, which must not go backwards
+	// interfaces are this node's own that are up, down the others; gateway is zero when there is none.
+	interfaces, down []LocalInterface
+	gateway          netip.Addr
+	sightings        []Sighting
+	electors         map[netip.Addr]context.CancelFunc
+	losses           map[netip.Addr]loss   // of the VIPs that are claimed because their holder was lost
+	addresses        map[netip.Addr]string // a node's own address to the node
+	plans            uint64                // counts the plans
+	stepped          uint64                // the records' vipChanges at the last step
+	derived          uint64                // the records' sessionChanges that derive has seen
+	targeting        targeting
+	summaryAt        time.Time
+	summarise        bool
+	members          int
+	heardAt          time.Time // the judge's time, which must not go backwards
 
 	description atomic.Pointer[map[string]string]
-	key         atomic.Pointer[membership.Key]
+	keys        membership.Keys
+	keyed       atomic.Bool // there has been a key
 	// described is closed once the interfaces are known.
 	described     chan struct{}
 	describedOnce sync.Once
@@ -125,6 +126,8 @@ type LocalInterface struct {
 	MAC  string
 	// Addresses of the interface with their prefix lengths.
 	Addresses []netip.Prefix
+	// Down is set while the interface cannot be announced on; the others are told of it, so that they can say why.
+	Down bool
 }
 
 // NewSpeaker returns a Speaker that does nothing until Run.
@@ -188,17 +191,28 @@ func (s *Speaker) SetPlan(vips map[netip.Addr]plan.VIP) {
 	s.post(func() { s.plan, s.planned, s.plans = vips, true, s.plans+1 })
 }
 
-// SetKey brings the key that heartbeats are signed with. Until then none are sent, and none are believed.
+// SetKey brings the key that heartbeats are signed with. Until then none are sent, and none are believed. After a change the old one
+// goes on for a while, see membership.Keys.
 func (s *Speaker) SetKey(key membership.Key) {
-	s.key.Store(&key)
+	if s.keys.Update(key, time.Now()) && s.keyed.Swap(true) {
+		s.log.Info("memberlist: the key of heartbeats changed; the old one is believed for a minute", "node", s.config.Node)
+	}
 }
 
-// SetInterfaces brings what this node can announce on.
+// SetInterfaces brings the interfaces that VIPs may be announced on, up or down.
 func (s *Speaker) SetInterfaces(interfaces []LocalInterface) {
+	var up, down []LocalInterface
+	for _, each := range interfaces {
+		if each.Down {
+			down = append(down, each)
+		} else {
+			up = append(up, each)
+		}
+	}
 	s.post(func() {
-		s.interfaces = interfaces
+		s.interfaces, s.down = up, down
 		s.describe()
-		if len(interfaces) > 0 {
+		if len(up) > 0 {
 			s.describedOnce.Do(func() { close(s.described) })
 		}
 	})
@@ -212,7 +226,7 @@ func (s *Speaker) describe() {
 	}
 	description := map[string]string{
 		names.AnnotationMACs:       strings.Join(slices.Compact(slices.Sorted(slices.Values(macs))), ","),
-		names.AnnotationInterfaces: FormatInterfaces(s.interfaces),
+		names.AnnotationInterfaces: FormatInterfaces(slices.Concat(s.interfaces, s.down)),
 	}
 	if s.config.WithdrawOnAPILoss {
 		description[names.AnnotationWithdraws] = "true"
@@ -264,11 +278,7 @@ func (s *Speaker) Rival(address netip.Addr, mac, iface string) {
 // Hear brings a heartbeat datagram from the LAN, received at the given time. It does not wake the loop, whose next turn is
 // soon enough to judge silence; and it is checked here, so that what a stranger sends costs the loop nothing.
 func (s *Speaker) Hear(datagram []byte, at time.Time) {
-	key := s.key.Load()
-	if key == nil {
-		return
-	}
-	heartbeat, err := key.Open(datagram)
+	heartbeat, err := s.keys.Open(datagram, at)
 	if err != nil {
 		membership.CountDropped(membership.ReasonOf(err))
 		return

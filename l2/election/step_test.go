@@ -48,8 +48,10 @@ func (m steadyMembers) WitnessSince(except string, now time.Time) (time.Time, bo
 
 func (m steadyMembers) Last(epoch string) (membership.Member, bool) {
 	at, ok := m[epoch]
-	return membership.Member{Epoch: epoch, LastHeard: at}, ok
+	return membership.Member{Epoch: epoch, LastHeard: at, HeardAt: at}, ok
 }
+
+func (m steadyMembers) Period(string) time.Duration { return DefaultTiming().Period }
 
 var stepVIP = netip.MustParseAddr("192.168.1.200")
 

@@ -108,6 +108,8 @@ type Liveness interface {
 	LastHeard(epoch string) (at time.Time, ok bool)
 	// WitnessSince is the time since when, without a break, some member other than the given one was heard.
 	WitnessSince(except string, now time.Time) (since time.Time, ok bool)
+	// Period is the one by which the silence of an epoch is judged: the longer of this speaker's own and the one that it announced.
+	Period(epoch string) time.Duration
 	// Last is what the last heartbeat of an epoch said.
 	Last(epoch string) (member membership.Member, ok bool)
 }

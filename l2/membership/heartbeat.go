@@ -36,8 +36,7 @@ type Heartbeat struct {
 	Node, Epoch string
 	// Sequence grows with every heartbeat of an epoch.
 	Sequence uint64
-	// Period in which the sender sends, in whole milliseconds from MinPeriod to MaxPeriod, by which others judge its silence;
-	// 0 when the sender does not say.
+	// Period in which the sender sends, in whole milliseconds from MinPeriod to MaxPeriod, by which others judge its silence.
 	Period time.Duration
 	// GatewayAnswers says whether the sender's default gateway answers.
 	GatewayAnswers bool
@@ -214,7 +213,7 @@ func validNode(node string) bool {
 }
 
 func validPeriod(period time.Duration) bool {
-	return period == 0 || period >= MinPeriod && period <= MaxPeriod
+	return period >= MinPeriod && period <= MaxPeriod
 }
 
 func validRandom(random string) bool { return len(random) <= maxRandom && printable(random) }

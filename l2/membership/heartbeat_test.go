@@ -39,10 +39,10 @@ func TestHeartbeatComesThrough(t *testing.T) {
 	key := testKey(t, secret)
 	for name, h := range map[string]Heartbeat{
 		"usual":           beat(),
-		"hears nobody":    {Node: "n", Epoch: "n/x"},
+		"hears nobody":    {Node: "n", Epoch: "n/x", Period: time.Second},
 		"shortest period": {Node: "n", Epoch: "n/x", Period: MinPeriod},
 		"longest period":  {Node: "n", Epoch: "n/x", Period: MaxPeriod},
-		"longest":         {Node: strings.Repeat("n", 253), Epoch: strings.Repeat("n", 253) + "/" + strings.Repeat("x", 64), Sequence: 1<<64 - 1},
+		"longest":         {Node: strings.Repeat("n", 253), Epoch: strings.Repeat("n", 253) + "/" + strings.Repeat("x", 64), Sequence: 1<<64 - 1, Period: time.Second},
 	} {
 		datagram := key.Seal(h)
 		got, err := key.Open(datagram)
@@ -81,11 +81,12 @@ func TestSealRefusesWhatNobodyIs(t *testing.T) {
 		{Node: "a/b", Epoch: "a/b/x"}, {Node: "n\n", Epoch: "n\n/x"}, {Node: "n", Epoch: "n/\x00"},
 		{Node: strings.Repeat("n", 254), Epoch: strings.Repeat("n", 254) + "/x"}, {Node: "n", Epoch: "n/" + strings.Repeat("x", 65)},
 	} {
+		h.Period = time.Second
 		if datagram := key.Seal(h); datagram != nil {
 			t.Errorf("%q, %q was sealed", h.Node, h.Epoch)
 		}
 	}
-	for _, period := range []time.Duration{-1, 1, MinPeriod - 1, MaxPeriod + 1, 1<<63 - 1} {
+	for _, period := range []time.Duration{-1, 0, 1, MinPeriod - 1, MaxPeriod + 1, 1<<63 - 1} {
 		h := beat()
 		if h.Period = period; key.Seal(h) != nil {
 			t.Errorf("a period of %v was sealed", period)
@@ -198,7 +199,7 @@ func FuzzOpen(f *testing.F) {
 			}
 			return
 		}
-		if h.Period != 0 && (h.Period < MinPeriod || h.Period > MaxPeriod) {
+		if h.Period < MinPeriod || h.Period > MaxPeriod {
 			t.Fatalf("a period of %v", h.Period)
 		}
 		if len(data) > MaxDatagram || len(h.Node) > maxNode || !strings.HasPrefix(h.Epoch, h.Node+"/") {

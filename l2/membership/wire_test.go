@@ -58,7 +58,7 @@ func TestMemberListOnWires(t *testing.T) {
 	for sequence := range uint64(5) {
 		for n, transport := range transports {
 			node := fmt.Sprintf("node-%d", n)
-			transport.Send(key.Seal(Heartbeat{Node: node, Epoch: node + "/x", Sequence: sequence}))
+			transport.Send(key.Seal(Heartbeat{Node: node, Epoch: node + "/x", Sequence: sequence, Period: time.Second}))
 		}
 	}
 	for n, transport := range transports {
