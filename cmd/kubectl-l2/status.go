@@ -17,6 +17,7 @@ import (
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/cmd/kubectl-l2/snapshot"
 	"github.com/cloud-provider-l2/cloud-provider-l2/cmd/kubectl-l2/view"
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/inspect"
 )
 
 // statusOptions are those of `kubectl l2 status`.
@@ -137,14 +138,14 @@ var vipColumns = []column{
 
 func vipRows(status view.Status) (rows [][]any) {
 	for _, vip := range status.VIPs {
-		state := "Announced"
+		state := string(inspect.Announcing)
 		switch {
 		case vip.Node == "":
 			state = vip.Reason
 		case vip.State != "":
 			state = string(vip.State)
 		case vip.Successor != "":
-			state = "HandingOver"
+			state = string(inspect.HandingOver)
 		}
 		rows = append(rows, []any{
 			vip.Address.String(), orNone(strings.Join(vip.Services, ",")), orNone(vip.Pool), orNone(vip.Node), state, orNone(strings.Join(vip.Interfaces, ",")),

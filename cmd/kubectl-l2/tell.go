@@ -60,8 +60,7 @@ func (o *options) tell(e view.Explanation) {
 		case address.Reason == view.ReasonUnknown:
 			line(1, "%s", address.Message)
 		case address.Node != "":
-			line(1, "%s", paint.in(green, fmt.Sprintf("announced by %s for %s, on %s (%s), after %d moves", address.Node, since(address.Since), orNone(strings.Join(address.Interfaces, ", ")),
-				strings.Join(address.MACs, ", "), address.Moves)))
+			line(1, "%s", paint.in(green, announcedBy(address.VIP)))
 		default:
 			line(1, "%s", paint.in(red, "not announced: "+address.Message))
 		}
@@ -96,6 +95,14 @@ func (o *options) tell(e view.Explanation) {
 	for _, mend := range e.Mend {
 		line(0, "%s: %s", paint.in(bold, "To mend it"), mend)
 	}
+}
+
+func announcedBy(vip view.VIP) string {
+	text := "announced by " + vip.Node
+	if vip.Since != nil {
+		text += " for " + since(vip.Since)
+	}
+	return fmt.Sprintf("%s, on %s (%s); moves so far: %d", text, orNone(strings.Join(vip.Interfaces, ", ")), strings.Join(vip.MACs, ", "), vip.Moves)
 }
 
 func nodeVerdict(node view.NodeVerdict) string {

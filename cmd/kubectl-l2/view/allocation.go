@@ -112,9 +112,10 @@ func recorded(service *corev1.Service) []netip.Addr { return translate.Recorded(
 // PoolVerdict says what a pool is to a Service.
 type PoolVerdict struct {
 	Name string `json:"name"`
-	// Gives are the addresses of the pool that the Service has, or, if it waits and could have some of it, those.
+	// Gives are the addresses of the pool that the Service has, or could have.
 	Gives []netip.Addr `json:"gives,omitempty"`
-	// Chosen is set when the Service's address is of it, Tried when it is one of the pools that are tried for the Service.
+	// Chosen is set when the Service's address is of it, or will be once the controller has looked; Tried, when it is one of the pools that
+	// are tried for the Service.
 	Chosen bool `json:"chosen"`
 	Tried  bool `json:"tried"`
 	// Reason why it gives nothing, or why it is not tried.

@@ -172,9 +172,9 @@ func asks(request ipam.Request) (words []string) {
 	}
 	families := make([]string, len(request.Families))
 	for i, family := range request.Families {
-		families[i] = family.String()
+		families[i] = "one " + family.String() + " address"
 	}
-	text := "one address of " + strings.Join(families, " and one of ")
+	text := strings.Join(families, " and ")
 	if request.Flexible && len(families) > 1 {
 		text += ", or one of the two"
 	}

@@ -48,7 +48,8 @@ func Mend(s *snapshot.Snapshot, reason plan.Reason, address Announcement) []stri
 		}
 		return []string{mend}
 	case plan.NoReadyEndpoints:
-		return []string{"make pods ready that the selector of the Service matches: see kubectl get endpointslices"}
+		namespace, _, _ := strings.Cut(address.Services[0], "/")
+		return []string{"make pods ready that the selector of the Service matches: see kubectl get pods,endpointslices -n " + namespace}
 	case plan.NoEligibleNode:
 		return MendNodes(s, address)
 	}
