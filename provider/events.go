@@ -40,13 +40,14 @@ const (
 	eventComponent = "metallb-controller"
 )
 
-// Events of a burst wait here, 24,000 of them: two for each of 10,000 Services, and some. Each takes about 1 KiB while it
-// waits. Few are written at a time, so that those who patch Services find the API server at their service.
+// Events of a burst wait here, 24,000 of them: two for each of 10,000 Services, and some. Few are
+// written at a time, so that those who patch Services find the API server at their service.
 const (
 	eventWriters    = 2
 	eventsPerWriter = 12000
 	eventRetry      = 100 * time.Millisecond
 	eventRetryMost  = 5 * time.Second
+	eventsCompared  = 1024 // the last so many, with the next
 )
 
 // eventQueue is where all events go, ours and the stock controller's, on their way to the API server. It takes them at
@@ -171,7 +172,7 @@ func newRecorder(queue *eventQueue) *recorder {
 	utilruntime.Must(v1.AddToScheme(kinds))
 	utilruntime.Must(coordinationv1.AddToScheme(kinds))
 	utilruntime.Must(v1beta1.AddToScheme(kinds))
-	return &recorder{queue: queue, kinds: kinds, correlator: record.NewEventCorrelatorWithOptions(record.CorrelatorOptions{})}
+	return &recorder{queue: queue, kinds: kinds, correlator: record.NewEventCorrelatorWithOptions(record.CorrelatorOptions{LRUCacheSize: eventsCompared})}
 }
 
 // Event implements record.EventRecorder.
