@@ -96,6 +96,44 @@ func TestOverlaysChangeWhatTheySay(t *testing.T) {
 	}
 }
 
+// What overlays are made of can be had together, with other images, as docs/install.md shows.
+func TestOverlaysCombine(t *testing.T) {
+	dir := t.TempDir()
+	manifests, err := filepath.Abs(filepath.Join(root, "manifests"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := filepath.Rel(dir, manifests) // kustomize takes no absolute ones
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.ReplaceAll(`
+resources: [DIR, DIR/monitoring]
+components: [DIR/components/ha, DIR/components/load-balancer-class, DIR/components/network-policy]
+images:
+  - {name: localhost/cloud-provider-l2/controller, newName: registry.example.com/l2/controller, newTag: v9}
+`, "DIR", path)
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var combined bytes.Buffer
+	if err := render([]string{dir}, &combined); err != nil {
+		t.Fatal(err)
+	}
+	objects := parse(t, combined.String())
+	want := []string{
+		"+ConfigMap/cloud-provider-l2-dashboard", "+NetworkPolicy/controller", "+PodDisruptionBudget/controller", "+PrometheusRule/cloud-provider-l2",
+		"+Service/metallb-controller", "+Service/metallb-speaker", "+ServiceMonitor/metallb-controller", "+ServiceMonitor/metallb-speaker",
+		"~DaemonSet/speaker", "~Deployment/controller",
+	}
+	if got := changed(t, rendered(t, "base"), objects); !slices.Equal(got, want) {
+		t.Errorf("beside the base there are %v, want %v", got, want)
+	}
+	if got, want := value(t, objects["Deployment/controller"], "spec.template.spec.containers.0.image"), "registry.example.com/l2/controller:v9"; got != want {
+		t.Errorf("the controller's image is %s, want %s", got, want)
+	}
+}
+
 // The patch of speakers sets their arguments as a whole: those of the base must not get lost.
 func TestOverlayKeepsArguments(t *testing.T) {
 	base, overlay := rendered(t, "base"), rendered(t, "overlays/load-balancer-class")
