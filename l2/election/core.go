@@ -83,11 +83,11 @@ const (
 	// readEvery bounds how often announcements by other speakers make this one ask the API server about a VIP.
 	readEvery = time.Second
 	// probeYielded is how often a speaker that yielded asks whether anybody answers (E7).
-	probeYielded = 500 * time.Millisecond
+	probeYielded = 250 * time.Millisecond
 	// silentVIP is how long nobody must answer before one that yielded answers again, and rankWait what each rank adds.
 	silentVIP = time.Second
 	rankWait  = 250 * time.Millisecond
-	// announceAgain bounds announcements to a speaker that has not heard this one's.
+	// announceAgain bounds announcements to a speaker that has not heard this one's, and is when a VIP that nobody handed over is announced again.
 	announceAgain = 200 * time.Millisecond
 	// defendEvery bounds announcements against a stranger (RFC 5227 section 2.4, DEFEND_INTERVAL).
 	defendEvery = 10 * time.Second

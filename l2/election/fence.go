@@ -46,9 +46,6 @@ func (c *Core) judgeMyself(v *View, out *Actions) {
 	if alone || len(c.suspects) > 0 {
 		every = c.timing.Period
 	}
-	if c.isolated {
-		every = gatewaySilence
-	}
 	if v.Now.Sub(c.askedGateway) >= every {
 		c.askedGateway = v.Now
 		out.AskGateway = true
@@ -233,9 +230,16 @@ func (c *Core) noticeReturns(v *View) {
 	}
 	if returned {
 		c.returnedAt = v.Now
-		c.returns = []time.Time{v.Now, v.Now.Add(100 * time.Millisecond), v.Now.Add(300 * time.Millisecond)}
+		c.returns = nil
+		for _, after := range returnTimes {
+			c.returns = append(c.returns, v.Now.Add(after))
+		}
 	}
 }
+
+// returnTimes are when, after a return, a speaker says or asks who answers (E9): announcements the first three times, and probes, of which
+// each can be lost on its way there or back, each time.
+var returnTimes = [...]time.Duration{0, 100 * time.Millisecond, 300 * time.Millisecond, 600 * time.Millisecond, time.Second}
 
 // announceReturns makes a speaker with a live session announce its VIPs after a return, and one without ask who else
 // answers for them.
@@ -244,8 +248,12 @@ func (c *Core) announceReturns(v *View, out *Actions) {
 		return
 	}
 	c.returns = c.returns[1:]
+	renewed, late := c.renewed(v), len(c.returns) < len(returnTimes)-3
+	if renewed && late {
+		return
+	}
 	for _, address := range c.AnsweringFor() {
-		if c.renewed(v) {
+		if renewed {
 			out.Reannounce = append(out.Reannounce, address)
 		} else {
 			out.Probes = append(out.Probes, address)

@@ -84,7 +84,11 @@ func (c *Core) ReadEnded(address netip.Addr, answered bool, now time.Time) {
 // yieldOrReturn is for a speaker that does not know whether a VIP is still its own: after another speaker was heard, or
 // its link was down, it answers again only when the API server confirms it, or nobody else answers (E7).
 func (c *Core) yieldOrReturn(v *View, vip *vip, lease Lease, standing standing, target Target, out *Actions) {
-	if !vip.reading.IsZero() && v.Now.Sub(vip.reading) >= c.timing.ReadWait && vip.answering && !vip.rightful {
+	wait := c.timing.ReadWait
+	if !c.valid(v) { // another may have taken its session for expired long ago
+		wait = 0
+	}
+	if !vip.reading.IsZero() && v.Now.Sub(vip.reading) >= wait && vip.answering && !vip.rightful {
 		c.yield(v, vip, "another speaker announces it, and the API server does not say whose it is", out)
 	}
 	if vip.answering && v.LinkDown {
@@ -116,6 +120,9 @@ func (c *Core) yieldOrReturn(v *View, vip *vip, lease Lease, standing standing, 
 		}
 	case standing == void:
 		vip.yielded = false
+	}
+	if vip.answering && vip.repeat && v.Now.Sub(vip.tookAt) >= announceAgain {
+		vip.repeat, vip.announcedAt = false, time.Time{}
 	}
 	if vip.answering && vip.announcedAt.IsZero() {
 		c.announce(v, vip, out)

@@ -227,3 +227,69 @@ func TestE8OverloadedServer(t *testing.T) {
 		}
 	}
 }
+
+// E7: a VIP that nobody handed over is announced again soon: the one that was fenced may answer still, and have missed the first announcement.
+func TestE7TakenVIPIsAnnouncedAgain(t *testing.T) {
+	for name, test := range map[string]struct {
+		from func(*steps)
+		want int
+	}{
+		"fenced":      {(*steps).freed, 1},
+		"handed over": {func(s *steps) { s.successor("n1") }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSteps(t, 3, nil)
+			s.candidates("n1", "n3")
+			s.eligible()
+			s.held("n2")
+			s.pass(5 * time.Second)
+			test.from(s)
+			s.until(time.Second, "claim", claims)
+			s.taken("n1")
+			s.core.ClaimEnded(stepVIP, true, s.view.Now)
+			if got := len(s.pass(time.Second).Reannounce); got != test.want {
+				t.Errorf("announced again %d times, want %d", got, test.want)
+			}
+		})
+	}
+}
+
+// E7: who cannot have a session any more yields to another at the moment it hears it; whose session may be valid asks first.
+func TestE7RunOutYieldsAtOnce(t *testing.T) {
+	for since, want := range map[time.Duration]bool{3 * time.Second: true, 5 * time.Second: false} {
+		t.Run(since.String(), func(t *testing.T) {
+			s := newSteps(t, 3, nil)
+			s.held("n1")
+			s.pass(5 * time.Second)
+			s.renewing, s.hears["n3"] = false, false // what is not heard says nothing of whose write is the newer
+			s.pass(since)
+			s.step(Sighting{VIP: stepVIP, Node: "n3"})
+			if got := s.core.Answering(stepVIP); got != want {
+				t.Errorf("answers: %v, want %v", got, want)
+			}
+			s.pass(400 * time.Millisecond)
+			if s.core.Answering(stepVIP) {
+				t.Error("answers still, and no read was answered")
+			}
+		})
+	}
+}
+
+// E9: after a return a holder whose session is fresh announces three times, and one whose is not probes five times, within a second.
+func TestE9ReturnIsToldAndAsked(t *testing.T) {
+	for fresh, want := range map[bool][2]int{true: {3, 0}, false: {0, 5}} {
+		t.Run(fmt.Sprintf("fresh=%v", fresh), func(t *testing.T) {
+			s := newSteps(t, 3, nil)
+			s.held("n1")
+			s.pass(5 * time.Second)
+			s.hears["n3"], s.renewing = false, fresh
+			s.pass(4700 * time.Millisecond)
+			s.core.vips[stepVIP].probedAt = s.view.Now // so that the probe of every 5 s is not among them
+			s.hears["n3"] = true
+			out := s.pass(1500 * time.Millisecond)
+			if got := [2]int{len(out.Reannounce), len(out.Probes)}; got != want {
+				t.Errorf("announcements and probes %v, want %v", got, want)
+			}
+		})
+	}
+}

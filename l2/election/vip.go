@@ -43,6 +43,8 @@ type vip struct {
 	// lostTo is who that was at last; tookFrom handed the VIP over to this speaker at tookAt.
 	lostTo, tookFrom string
 	tookAt           time.Time
+	// repeat is set until a VIP that nobody handed over has been announced again: who was fenced without knowing it may have missed the first.
+	repeat bool
 
 	// seen is when each speaker was last heard announcing the VIP.
 	seen map[string]time.Time
@@ -144,7 +146,7 @@ func (c *Core) seek(v *View, vip *vip, lease Lease, target Target, planned bool,
 // the time before counts any more (E7).
 func (v *vip) taken(view *View) {
 	v.yielded, v.reading = false, time.Time{}
-	v.tookFrom, v.tookAt = "", view.Now
+	v.tookFrom, v.tookAt, v.repeat = "", view.Now, v.lostAt.IsZero()
 	if !v.lostAt.IsZero() {
 		v.tookFrom = v.lostTo
 	}
