@@ -288,3 +288,189 @@ func waitForNextSecond(ctx context.Context) error {
 		return nil
 	}
 }
+
+// Whatever doctor looks at beside that is broken too, one thing after the other, and found.
+func TestDoctorFindsWhatIsBroken(t *testing.T) {
+	if err := shared.BuildPlugin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range []ailment{
+		{
+			name: "MetalLB's webhook is left over", check: "metallb-webhook", saw: "webhook ipaddresspoolvalidationwebhook.metallb.io", mend: "kubectl delete validatingwebhookconfiguration e2e-metallb",
+			breaks: func(b *bench) func() { return b.apply(leftoverWebhook) },
+		},
+		{
+			name: "objects of BGP, by a CRD shaped like MetalLB's", check: "unsupported-objects", saw: "configures BGP", mend: "announce its pools with an L2Advertisement",
+			breaks: func(b *bench) func() {
+				removeCRD := b.apply(bgpPeers)
+				_, err := b.Kubectl(b.ctx, "wait", "crd/bgppeers.metallb.io", "--for=condition=Established", "--timeout=20s")
+				b.must(err)
+				remove := b.apply("apiVersion: metallb.io/v1beta2\nkind: BGPPeer\nmetadata: {name: e2e-tor, namespace: metallb-system}\n")
+				return func() { remove(); removeCRD() }
+			},
+		},
+		{
+			name: "MetalLB runs, by a DaemonSet of its image's name that starts no pod", check: "other-load-balancers", saw: "MetalLB runs", mend: "migrate-from-metallb",
+			breaks: func(b *bench) func() { return b.apply(otherSpeaker("quay.io/metallb/speaker:v0.15.2")) },
+		},
+		{
+			name: "kube-vip runs, by a DaemonSet of its image's name that starts no pod", check: "other-load-balancers", saw: "kube-vip announces Services", mend: "set svc_enable to false",
+			breaks: func(b *bench) func() { return b.apply(otherSpeaker("ghcr.io/kube-vip/kube-vip:v1.0.0")) },
+		},
+		{
+			name: "Cilium's L2 announcements, by its ConfigMap alone", check: "other-load-balancers", saw: "Cilium's L2 announcements are on", mend: "enable-l2-announcements",
+			breaks: func(b *bench) func() {
+				return b.apply(configMap("cilium-config", "enable-l2-announcements: 'true'"))
+			},
+		},
+		{
+			name: "IPVS without strictARP, by kube-proxy's ConfigMap alone", check: "kube-proxy-strict-arp", saw: "strictARP is not true", mend: "strictARP: true",
+			breaks: func(b *bench) func() {
+				return b.apply(configMap("kube-proxy", "config.conf: 'mode: ipvs'"))
+			},
+		},
+		{
+			name: "a node waits to be initialized", check: "uninitialized-nodes", saw: "node.cloudprovider.kubernetes.io/uninitialized", mend: "kubectl taint node node-2",
+			breaks: func(b *bench) func() {
+				const taint = "node.cloudprovider.kubernetes.io/uninitialized"
+				_, err := b.Kubectl(b.ctx, "taint", "node", "node-2", taint+"=true:NoSchedule")
+				b.must(err)
+				return b.later(func(ctx context.Context) error {
+					_, err := b.Kubectl(ctx, "taint", "node", "node-2", taint+"-")
+					return err
+				})
+			},
+		},
+		{
+			name: "no controller", check: "controller", saw: "no pod with the label component=controller", mend: "kubectl apply",
+			breaks: func(b *bench) func() {
+				scale := func(ctx context.Context, replicas string) error {
+					_, err := b.Kubectl(ctx, "scale", "deployment/controller", "-n", lab.Namespace, "--replicas="+replicas)
+					return err
+				}
+				b.must(scale(b.ctx, "0"))
+				return b.later(func(ctx context.Context) error { return scale(ctx, "1") })
+			},
+		},
+		{
+			name: "a node without a speaker", check: "speakers", saw: "no speaker runs on node-3", mend: "tolerations",
+			breaks: func(b *bench) func() {
+				patch := func(ctx context.Context, value string) error {
+					_, err := b.Kubectl(ctx, "patch", "daemonset", "speaker", "-n", lab.Namespace, "-p", `{"spec":{"template":{"spec":{"affinity":`+value+`}}}}`)
+					return err
+				}
+				b.must(patch(b.ctx, `{"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[{"matchExpressions":[{"key":"kubernetes.io/hostname","operator":"NotIn","values":["node-3"]}]}]}}}`))
+				return b.later(func(ctx context.Context) error { return patch(ctx, "null") })
+			},
+		},
+		{
+			name: "a speaker that cannot reach the API server", check: "sessions", saw: "its session was not renewed", mend: "let it reach the API server",
+			breaks: func(b *bench) func() {
+				b.must(b.IsolateFromAPI(b.ctx, "node-3"))
+				return b.later(func(ctx context.Context) error { return b.Heal(ctx, "node-3") })
+			},
+		},
+		{
+			name: "a pool with a node's address", check: "pool-addresses", saw: "node node-1", mend: "take 192.168.1.11 out of it",
+			breaks: func(b *bench) func() { return b.apply(pool("lan", "192.168.1.11-192.168.1.15")) },
+		},
+		{
+			name: "a pool with the gateway's address", check: "pool-addresses", saw: "the gateway", mend: "take 192.168.1.1 out of it",
+			breaks: func(b *bench) func() { return b.apply(pool("lan", "192.168.1.1-192.168.1.5")) },
+		},
+		{
+			name: "a pool with cluster IPs", check: "pool-addresses", saw: "10.96.0.0/16", mend: "out of it",
+			breaks: func(b *bench) func() { return b.apply(pool("lan", "10.96.200.0/30")) },
+		},
+		{
+			name: "a pool without advertisement", check: "pool-advertisements", saw: "no L2Advertisement is for it", mend: "spec.ipAddressPools: [e2e-lan]",
+			breaks: func(b *bench) func() { return b.apply(pool("lan", lan)) },
+		},
+		{
+			name: "an advertisement of an interface that no node has", check: "advertisements", saw: "eht0", mend: "correct spec.interfaces",
+			breaks: func(b *bench) func() {
+				b.apply(pool("lan", lan))
+				return b.apply(advertisementWith("lan", "interfaces: [eht0]", "lan"))
+			},
+		},
+		{
+			name: "Local on one node", check: "local-endpoints", saw: "no other node can take over", mend: "two nodes or more",
+			breaks: func(b *bench) func() {
+				web := backend()
+				remove := b.apply(pool("lan", lan), advertisement("lan", "lan"), web.YAML())
+				b.must(b.AwaitReady(b.ctx, web))
+				_, err := b.Kubectl(b.ctx, "patch", "service", "sick", "-n", namespace, "-p", `{"spec":{"externalTrafficPolicy":"Local"}}`)
+				b.must(err)
+				return remove
+			},
+		},
+		{
+			name: "answers that do not leave the holder", check: "answers", saw: "no answer is heard on eth0", mend: "nothing filters ARP",
+			breaks: func(b *bench) func() {
+				b.apply(pool("lan", "192.168.1.240/32"), advertisement("lan", "lan"), backend().YAML())
+				holder := b.holder(b.address("sick"), lab.Anybody)
+				_, err := b.Exec(b.ctx, holder, "nft", "add table netdev e2e; "+
+					"add chain netdev e2e out { type filter hook egress device eth0 priority 0; }; add rule netdev e2e out arp saddr ip 192.168.1.240 drop")
+				b.must(err)
+				return b.later(func(ctx context.Context) error {
+					_, err := b.Exec(ctx, holder, "nft", "delete table netdev e2e")
+					return err
+				})
+			},
+		},
+	} {
+		t.Run(a.name, func(t *testing.T) {
+			b := begin(t, 3*time.Minute)
+			mend := a.breaks(b)
+			b.finds(a.check, a.saw, a.mend)
+			mend()
+			b.findsNothing(a.check)
+		})
+	}
+}
+
+// leftoverWebhook is what MetalLB leaves behind, for objects of a name that no other test uses.
+const leftoverWebhook = `apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata: {name: e2e-metallb}
+webhooks:
+  - name: ipaddresspoolvalidationwebhook.metallb.io
+    admissionReviewVersions: [v1]
+    sideEffects: None
+    failurePolicy: Fail
+    clientConfig: {service: {name: metallb-webhook-service, namespace: metallb-system, path: /validate}}
+    rules: [{apiGroups: [metallb.io], apiVersions: [v1beta1], operations: [CREATE, UPDATE], resources: [ipaddresspools]}]
+`
+
+// bgpPeers is a CRD of MetalLB's name and no more than a name.
+const bgpPeers = `apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: bgppeers.metallb.io
+  annotations: {api-approved.kubernetes.io: unapproved}
+spec:
+  group: metallb.io
+  names: {kind: BGPPeer, plural: bgppeers, singular: bgppeer, listKind: BGPPeerList}
+  scope: Namespaced
+  versions: [{name: v1beta2, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]
+`
+
+// configMap is one in kube-system.
+func configMap(name, data string) string {
+	return fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s, namespace: kube-system}\ndata: {%s}\n", name, data)
+}
+
+// otherSpeaker is a DaemonSet for nodes that there are not.
+func otherSpeaker(image string) string {
+	return fmt.Sprintf(`apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: e2e-other, namespace: kube-system}
+spec:
+  selector: {matchLabels: {app: e2e-other}}
+  template:
+    metadata: {labels: {app: e2e-other}}
+    spec:
+      nodeSelector: {e2e: nowhere}
+      containers: [{name: other, image: %q, env: [{name: svc_enable, value: "true"}]}]
+`, image)
+}

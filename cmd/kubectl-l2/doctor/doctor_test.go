@@ -138,6 +138,7 @@ func TestChecks(t *testing.T) {
 		{"settings", "different classes", func(s snap) {
 			s.Deployments[0].Spec.Template.Spec.Containers[0].Args = []string{"--load-balancer-class=l2"}
 		}, Error, `--load-balancer-class="l2"`, "same flags"},
+		{"settings", "the exclude label is ignored by speakers only", func(s snap) { s.DaemonSets[0].Spec.Template.Spec.Containers[0].Args = []string{"--ignore-exclude-lb"} }, Error, "--ignore-exclude-lb=true", "same flags"},
 		{"sessions", "not renewed", func(s snap) { delete(s.Renewed, "node-3") }, Error, "was not renewed in 2.0 s", "API server"},
 		{"sessions", "ended", func(s snap) { s.SessionLease("node-3").Spec.HolderIdentity = nil }, Error, "no session", "API server"},
 		{"heartbeats", "nobody is heard", func(s snap) {

@@ -30,7 +30,7 @@ var productChecks = []Check{
 	{
 		Name:  "settings",
 		Why:   "the controller and the speakers must serve the same Services: else some have an address that nobody announces",
-		Needs: []string{snapshot.DaemonSets, snapshot.Deployments},
+		Needs: []string{snapshot.DaemonSets, snapshot.Deployments, snapshot.CloudConfig},
 		Run:   settings,
 	},
 	{
@@ -123,7 +123,7 @@ func speakers(f *facts) (string, []Finding) {
 		if on[node.Name] == nil {
 			without = append(without, node.Name)
 		}
-		if _, labelled := node.Labels[corev1.LabelNodeExcludeBalancers]; labelled && !f.Settings().IgnoreExcludeLabel {
+		if _, labelled := node.Labels[corev1.LabelNodeExcludeBalancers]; labelled && !f.Settings().Speakers.IgnoreExcludeLabel {
 			excluded = append(excluded, node.Name)
 		}
 	}
@@ -163,10 +163,13 @@ func settings(f *facts) (string, []Finding) {
 	}
 	return "different flags", []Finding{{
 		Severity: Error,
-		Saw: fmt.Sprintf("the controller has --load-balancer-class=%q --serve-classless=%t, the speakers have --load-balancer-class=%q --serve-classless=%t",
-			settings.Controller.LoadBalancerClass, settings.Controller.ServeClassless, settings.Speakers.LoadBalancerClass, settings.Speakers.ServeClassless),
-		Mend: "give both the same flags",
+		Saw:      fmt.Sprintf("the controller has %s, the speakers have %s", formatSelection(settings.Controller), formatSelection(settings.Speakers)),
+		Mend:     "give both the same flags",
 	}}
+}
+
+func formatSelection(s snapshot.Selection) string {
+	return fmt.Sprintf("--load-balancer-class=%q --serve-classless=%t --ignore-exclude-lb=%t", s.LoadBalancerClass, s.ServeClassless, s.IgnoreExcludeLabel)
 }
 
 func sessions(f *facts) (string, []Finding) {

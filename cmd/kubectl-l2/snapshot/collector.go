@@ -5,6 +5,7 @@ package snapshot
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -49,6 +50,7 @@ const (
 	Foreign        = "objects of metallb.io that are not supported"
 	Discovery      = "the resources that the API server serves"
 	Speakers       = "pods/exec on speakers"
+	CloudConfig    = "the controller's --cloud-config"
 	Renewals       = "renewals of sessions"
 )
 
@@ -104,7 +106,25 @@ func (c *Collector) Basic(ctx context.Context) (*Snapshot, error) {
 			s.Deployments = read(ctx, c, Deployments, items[appsv1.Deployment](kube.AppsV1().Deployments("").List))
 		},
 	)
+	c.cloudConfig(ctx)
 	return s, nil
+}
+
+// cloudConfig reads the file of the controller's --cloud-config.
+func (c *Collector) cloudConfig(ctx context.Context) {
+	name, key, found := c.snapshot.cloudConfig()
+	switch {
+	case !found:
+	case name == "":
+		c.unread(CloudConfig, errors.New("the file is of no ConfigMap"))
+	default:
+		object, err := c.Kube.CoreV1().ConfigMaps(c.Namespace).Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			c.unread(CloudConfig, err)
+			return
+		}
+		c.snapshot.CloudConfig = object.Data[key]
+	}
 }
 
 // Rest reads what only `doctor` needs, after Basic: it asks the speakers too, and watches their sessions.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -180,7 +181,7 @@ func TestAskSpeakers(t *testing.T) {
 func TestFlags(t *testing.T) {
 	spec := corev1.PodSpec{Containers: []corev1.Container{{Command: []string{"/l2-speaker", "--ignore-exclude-lb"}, Args: []string{"--serve-classless=false", "-load-balancer-class=l2", "--v=4"}}}}
 	flags := flagsOf(spec)
-	if got := flags.selection(); got != (Selection{LoadBalancerClass: "l2"}) || !flags.is("ignore-exclude-lb", false) {
+	if got := flags.selection(); got != (Selection{LoadBalancerClass: "l2", IgnoreExcludeLabel: true}) {
 		t.Errorf("%+v of %v", got, flags)
 	}
 }
@@ -200,5 +201,35 @@ func TestHolderOf(t *testing.T) {
 	lease.Annotations[names.AnnotationEpoch] = "node-1/before"
 	if got := s.HolderOf(vip); got != "" {
 		t.Errorf("held by %q under a session that has ended", got)
+	}
+}
+
+// The file of --cloud-config counts where no flag overrules it.
+func TestCloudConfig(t *testing.T) {
+	pod := corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"component": "controller"}},
+		Spec: corev1.PodSpec{
+			Containers: []corev1.Container{{
+				Args: []string{"--cloud-config=/etc/l2/config.yaml", "--load-balancer-class=flag"}, VolumeMounts: []corev1.VolumeMount{{Name: "config", MountPath: "/etc/l2"}},
+			}},
+			Volumes: []corev1.Volume{{Name: "config", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{
+				LocalObjectReference: corev1.LocalObjectReference{Name: "l2"},
+			}}}},
+		},
+	}
+	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: ours, Name: "controller"}, Spec: appsv1.DeploymentSpec{Template: pod}}
+	config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: ours, Name: "l2"}, Data: map[string]string{
+		"config.yaml": "loadBalancerClass: file\nserveClassless: false\nshareAcrossNamespaces: false\n",
+	}}
+	s, err := (&Collector{Kube: fake.NewClientset(deployment, config), Custom: noObjects(t), Namespace: ours}).Basic(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Settings(); got.Controller != (Selection{LoadBalancerClass: "flag"}) || !got.SeparateNamespaces {
+		t.Errorf("%+v, unread %v", got, s.Unread)
+	}
+	s, err = (&Collector{Kube: fake.NewClientset(deployment), Custom: noObjects(t), Namespace: ours}).Basic(t.Context())
+	if err != nil || s.CouldRead(CloudConfig) {
+		t.Errorf("a file that is not there is read: %v", err)
 	}
 }

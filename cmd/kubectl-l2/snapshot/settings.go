@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/plan"
 )
@@ -16,16 +17,16 @@ import (
 type Settings struct {
 	// Speakers and Controller say which Services are announced and which get addresses; they are to be the same.
 	Speakers, Controller Selection
-	// IgnoreExcludeLabel makes nodes eligible in spite of node.kubernetes.io/exclude-from-external-load-balancers.
-	IgnoreExcludeLabel bool
 	// SeparateNamespaces is set when Services of different namespaces may not share an address.
 	SeparateNamespaces bool
 }
 
-// Selection says which Services are served: those without a class, those with this one.
+// Selection says which Services are served: those without a class, those with this one; and from which nodes.
 type Selection struct {
 	ServeClassless    bool
 	LoadBalancerClass string
+	// IgnoreExcludeLabel makes nodes eligible in spite of node.kubernetes.io/exclude-from-external-load-balancers.
+	IgnoreExcludeLabel bool
 }
 
 // Serves tells whether a Service is served.
@@ -44,19 +45,72 @@ func (s *Snapshot) Settings() Settings {
 	settings := Settings{Speakers: Selection{ServeClassless: true}, Controller: Selection{ServeClassless: true}}
 	for _, set := range s.DaemonSets {
 		if set.Namespace == s.Namespace && set.Spec.Template.Labels["component"] == "speaker" {
-			flags := flagsOf(set.Spec.Template.Spec)
-			settings.Speakers = flags.selection()
-			settings.IgnoreExcludeLabel = flags.is("ignore-exclude-lb", false)
+			settings.Speakers = flagsOf(set.Spec.Template.Spec).selection()
 		}
 	}
 	for _, deployment := range s.Deployments {
 		if deployment.Namespace == s.Namespace && deployment.Spec.Template.Labels["component"] == "controller" {
-			flags := flagsOf(deployment.Spec.Template.Spec)
+			flags := s.configured(flagsOf(deployment.Spec.Template.Spec))
 			settings.Controller = flags.selection()
 			settings.SeparateNamespaces = !flags.is("share-across-namespaces", true)
 		}
 	}
 	return settings
+}
+
+// configured adds what the file of --cloud-config says to flags; a flag that is given overrules it.
+func (s *Snapshot) configured(given flags) flags {
+	var file struct {
+		LoadBalancerClass     *string `json:"loadBalancerClass"`
+		ServeClassless        *bool   `json:"serveClassless"`
+		ShareAcrossNamespaces *bool   `json:"shareAcrossNamespaces"`
+		IgnoreExcludeLB       *bool   `json:"ignoreExcludeLB"`
+	}
+	if err := yaml.Unmarshal([]byte(s.CloudConfig), &file); err != nil {
+		return given // the controller does not start with it, and says so
+	}
+	add := func(name, value string) {
+		if _, overruled := given[name]; !overruled {
+			given[name] = value
+		}
+	}
+	if file.LoadBalancerClass != nil {
+		add("load-balancer-class", *file.LoadBalancerClass)
+	}
+	if file.ServeClassless != nil {
+		add("serve-classless", strconv.FormatBool(*file.ServeClassless))
+	}
+	if file.IgnoreExcludeLB != nil {
+		add("ignore-exclude-lb", strconv.FormatBool(*file.IgnoreExcludeLB))
+	}
+	if file.ShareAcrossNamespaces != nil {
+		add("share-across-namespaces", strconv.FormatBool(*file.ShareAcrossNamespaces))
+	}
+	return given
+}
+
+// cloudConfig says where the controller's --cloud-config is: which key of which ConfigMap. found is false when there is no such flag, and
+// the name is empty when the file is of no ConfigMap.
+func (s *Snapshot) cloudConfig() (name, key string, found bool) {
+	for _, deployment := range s.Deployments {
+		spec := deployment.Spec.Template.Spec
+		file, given := flagsOf(spec)["cloud-config"]
+		if deployment.Namespace != s.Namespace || deployment.Spec.Template.Labels["component"] != "controller" || !given {
+			continue
+		}
+		for _, container := range spec.Containers {
+			for _, mount := range container.VolumeMounts {
+				base, inside := strings.CutPrefix(file, strings.TrimSuffix(mount.MountPath, "/")+"/")
+				for _, volume := range spec.Volumes {
+					if inside && volume.Name == mount.Name && volume.ConfigMap != nil {
+						return volume.ConfigMap.Name, base, true
+					}
+				}
+			}
+		}
+		return "", "", true
+	}
+	return "", "", false
 }
 
 // flags are those of a command line, without dashes.
@@ -79,7 +133,9 @@ func flagsOf(spec corev1.PodSpec) flags {
 }
 
 func (f flags) selection() Selection {
-	return Selection{ServeClassless: f.is("serve-classless", true), LoadBalancerClass: f["load-balancer-class"]}
+	return Selection{
+		ServeClassless: f.is("serve-classless", true), LoadBalancerClass: f["load-balancer-class"], IgnoreExcludeLabel: f.is("ignore-exclude-lb", false),
+	}
 }
 
 func (f flags) is(name string, standard bool) bool {
@@ -97,7 +153,7 @@ func (s *Snapshot) State() plan.State {
 		Services: s.Services, EndpointSlices: s.EndpointSlices, Nodes: s.Nodes, Pools: s.Pools, Advertisements: s.Advertisements,
 		Speakers:       map[string]plan.Speaker{},
 		ServeClassless: settings.Speakers.ServeClassless, LoadBalancerClass: settings.Speakers.LoadBalancerClass,
-		IgnoreExcludeLabel: settings.IgnoreExcludeLabel,
+		IgnoreExcludeLabel: settings.Speakers.IgnoreExcludeLabel,
 	}
 	for _, session := range s.Sessions() {
 		state.Speakers[session.Node] = plan.Speaker{Interfaces: session.Interfaces}

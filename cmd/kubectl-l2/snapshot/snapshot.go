@@ -50,6 +50,8 @@ type Snapshot struct {
 	Pods        []*corev1.Pod // in the namespace of the product
 	DaemonSets  []*appsv1.DaemonSet
 	Deployments []*appsv1.Deployment
+	// CloudConfig is the file that the controller's --cloud-config names; empty without that flag.
+	CloudConfig string
 	Webhooks    []*admissionv1.ValidatingWebhookConfiguration
 	// ConfigMaps by namespace and name: kube-system/kube-proxy, kube-system/cilium-config.
 	ConfigMaps map[string]*corev1.ConfigMap
