@@ -105,7 +105,7 @@ func (s *services) show(svc *v1.Service) (*v1.Service, bool) {
 }
 
 // visible remembers whose a Service was: the API server wipes the class when the type changes, and the finalizer that
-// is then left is for the controller that put it there.
+// is then left is for the controller that put it there. What a former process knew is read from who owns the field.
 func (s *services) visible(svc *v1.Service) bool {
 	if svc.Spec.Type == v1.ServiceTypeLoadBalancer {
 		ours := s.isOurClass(svc.Spec.LoadBalancerClass)
@@ -123,7 +123,7 @@ func (s *services) visible(svc *v1.Service) bool {
 	if seen {
 		return ours
 	}
-	return s.serveClassless || s.owner.knows(svc.UID)
+	return s.serveClassless || s.owner.knows(svc.UID) || len(finalizedByUs(svc.ManagedFields)) > 0
 }
 
 // Informer is the real informer with our handlers and HasSynced.

@@ -41,6 +41,30 @@ func TestFinalizerIsRemovedInTheEnd(t *testing.T) {
 	})
 }
 
+// TestFinalizerOfAFormerProcess is for a Service that lost its class with its type while no controller ran: only its managed
+// fields still say whose the finalizer is.
+func TestFinalizerOfAFormerProcess(t *testing.T) {
+	finalizedBy := func(manager string) func(*v1.Service) {
+		return func(svc *v1.Service) {
+			finalizer(svc)
+			svc.Spec.Type = v1.ServiceTypeClusterIP
+			svc.ManagedFields = []metav1.ManagedFieldsEntry{{
+				Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "v1", Subresource: "status", FieldsType: "FieldsV1",
+				FieldsV1: metav1.NewFieldsV1(`{"f:metadata":{"f:finalizers":{".":{},"v:\"service.kubernetes.io/load-balancer-cleanup\"":{}}}}`),
+			}}
+		}
+	}
+	only := Options{LoadBalancerClass: "example.com/l2", HideClassless: true}
+	play(t, only, objects(service("ours", finalizedBy(fieldManager())), service("foreign", finalizedBy("controller"))), func(r *rig) {
+		if left := r.get("ours").Finalizers; len(left) > 0 {
+			t.Errorf("ours keeps %v", left)
+		}
+		if left := r.get("foreign").Finalizers; len(left) != 1 {
+			t.Error("a foreign Service lost its finalizer")
+		}
+	})
+}
+
 func TestHandlersSeeTheViewHoweverTheyAreAdded(t *testing.T) {
 	play(t, Options{}, objects(service("foreign", class("example.com/other")), service("web")), func(r *rig) {
 		var seen []string

@@ -19,7 +19,7 @@ func slim(informers ...cache.SharedIndexInformer) {
 		// An error means that the informer runs already: then it keeps what it has.
 		_ = informer.SetTransform(func(obj any) (any, error) {
 			if accessor, err := meta.Accessor(obj); err == nil {
-				accessor.SetManagedFields(nil)
+				accessor.SetManagedFields(finalizedByUs(accessor.GetManagedFields()))
 			}
 			switch it := obj.(type) {
 			case *v1.Node:
