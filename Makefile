@@ -104,6 +104,10 @@ generate: bin/build ## generate deepcopy code and CRDs from api/
 	go tool controller-gen object crd paths=./api/v1beta1 output:crd:dir=manifests/crds
 	bin/build crds manifests/crds/metallb.io_*.yaml
 
+.PHONY: docs
+docs: ## write the generated parts of docs/: flags and metrics
+	UPDATE_DOCS=1 go test -count=1 -p 1 -run 'Documented$$' ./provider ./cmd/...
+
 .PHONY: manifests
 manifests: generate ## generate, render manifests/install.yaml, and copy what the Helm chart shares with the manifests
 	bin/build render manifests > manifests/install.yaml.part

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package docs has no program: its tests check the documentation.
+package docs
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+
+	"k8s.io/apimachinery/pkg/util/yaml"
+	strict "sigs.k8s.io/yaml"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1"
+	"github.com/cloud-provider-l2/cloud-provider-l2/provider"
+)
+
+var (
+	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	mention = regexp.MustCompile(`\bdocs/[a-z0-9/-]+\.md(?:#[a-z0-9-]+)?`)
+	heading = regexp.MustCompile(`(?m)^#+ +(.+)$`)
+	fenced  = regexp.MustCompile("(?ms)^ *```([a-z]*)\n(.*?)^ *```$")
+)
+
+// Every link to a file of the repository leads somewhere, to the heading that it names.
+func TestLinksLeadSomewhere(t *testing.T) {
+	for _, page := range pages(t) {
+		text := fenced.ReplaceAllString(read(t, page), "")
+		for _, found := range link.FindAllStringSubmatch(text, -1) {
+			target := found[1]
+			if strings.Contains(target, "://") || strings.HasPrefix(target, "mailto:") {
+				continue
+			}
+			path, anchor, _ := strings.Cut(target, "#")
+			to := page
+			if path != "" {
+				to = filepath.Join(filepath.Dir(page), path)
+			}
+			leads(t, page, to, anchor)
+		}
+	}
+}
+
+// What programs, tests and manifests say about pages of the documentation is so.
+func TestPagesThatAreMentionedExist(t *testing.T) {
+	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && slices.Contains([]string{".git", "bin", "out", "docs"}, entry.Name()) {
+			return fs.SkipDir
+		}
+		if entry.IsDir() || !slices.Contains([]string{".go", ".yaml", ".json", ".txt"}, filepath.Ext(path)) {
+			return nil
+		}
+		for _, found := range mention.FindAllString(read(t, path), -1) {
+			to, anchor, _ := strings.Cut(found, "#")
+			leads(t, path, filepath.Join("..", to), anchor)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// leads checks one link.
+func leads(t *testing.T, page, to, anchor string) {
+	t.Helper()
+	info, err := os.Stat(to)
+	switch {
+	case err != nil:
+		t.Errorf("%s: there is no %s", page, to)
+	case anchor == "":
+	case info.IsDir() || filepath.Ext(to) != ".md":
+		t.Errorf("%s: %s has no headings, such as #%s", page, to, anchor)
+	case !slices.Contains(anchors(read(t, to)), anchor):
+		t.Errorf("%s: %s has no heading #%s", page, to, anchor)
+	}
+}
+
+// anchors are those that GitHub gives to headings.
+func anchors(text string) (all []string) {
+	for _, found := range heading.FindAllStringSubmatch(fenced.ReplaceAllString(text, ""), -1) {
+		all = append(all, strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case r == '-' || r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r):
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, found[1]))
+	}
+	return all
+}
+
+// Every YAML example can be read, and has no field that its kind does not have.
+func TestExamplesCanBeRead(t *testing.T) {
+	kinds := map[string]func() any{
+		"IPAddressPool":   func() any { return new(v1beta1.IPAddressPool) },
+		"L2Advertisement": func() any { return new(v1beta1.L2Advertisement) },
+	}
+	seen := map[string]int{}
+	for _, page := range pages(t) {
+		for _, block := range fenced.FindAllStringSubmatch(read(t, page), -1) {
+			if block[1] != "yaml" {
+				continue
+			}
+			documents := yaml.NewYAMLReader(bufio.NewReader(strings.NewReader(unindent(block[2]))))
+			for {
+				document, err := documents.Read()
+				if errors.Is(err, io.EOF) {
+					break
+				}
+				var head struct{ Kind string }
+				if err == nil {
+					err = strict.Unmarshal(document, &head)
+				}
+				if into := kinds[head.Kind]; err == nil && into != nil {
+					err = strict.UnmarshalStrict(document, into())
+				}
+				if head.Kind == provider.ConfigKind && err == nil {
+					_, err = provider.ReadConfig(bytes.NewReader(document))
+				}
+				if err != nil {
+					t.Errorf("%s: %v, in\n%s", page, err, document)
+				}
+				seen[head.Kind]++
+			}
+		}
+	}
+	for _, kind := range []string{"IPAddressPool", "L2Advertisement", provider.ConfigKind} {
+		if seen[kind] == 0 {
+			t.Errorf("there is no example of the kind %s", kind)
+		}
+	}
+}
+
+// The table of heartbeats is the one that package membership calculates.
+func TestHeartbeatsAreTabulated(t *testing.T) {
+	source := read(t, filepath.Join("..", "l2", "membership", "period_test.go"))
+	_, table, found := strings.Cut(source, "const scaleTable = `")
+	table, _, closed := strings.Cut(table, "`")
+	if !found || !closed {
+		t.Fatal("l2/membership/period_test.go has no scaleTable")
+	}
+	if !strings.Contains(read(t, "operate.md"), table) {
+		t.Errorf("docs/operate.md does not have the table of l2/membership/period_test.go:%s", table)
+	}
+}
+
+func pages(t *testing.T) []string {
+	t.Helper()
+	all := []string{"../README.md", "../test/cluster/README.md"}
+	err := filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
+		if filepath.Ext(path) == ".md" {
+			all = append(all, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// unindent takes the indentation of the first line off every line: a block may stand in a list.
+func unindent(block string) string {
+	indent := block[:len(block)-len(strings.TrimLeft(block, " "))]
+	return strings.ReplaceAll("\n"+block, "\n"+indent, "\n")[1:]
+}
