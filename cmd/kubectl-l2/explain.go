@@ -62,7 +62,7 @@ func (o *options) explain(ctx context.Context, subject string) error {
 func (o *options) explanation(ctx context.Context, c *snapshot.Collector, taken *snapshot.Snapshot, subject string) (view.Explanation, error) {
 	if address, err := netip.ParseAddr(subject); err == nil {
 		o.probe(ctx, c, taken, address)
-		return view.ExplainAddress(taken, address), nil
+		return view.NewExplainer(taken).Address(address), nil
 	}
 	namespace, err := o.namespace()
 	if err != nil {
@@ -88,7 +88,7 @@ func (o *options) explanation(ctx context.Context, c *snapshot.Collector, taken 
 			o.probe(ctx, c, taken, address)
 		}
 	}
-	return view.ExplainService(taken, service), nil
+	return view.NewExplainer(taken).Service(service), nil
 }
 
 func whyUnread(taken *snapshot.Snapshot, what string) string {

@@ -84,7 +84,7 @@ func TestExplanationForPeople(t *testing.T) {
 	s := sick()
 	for _, service := range s.Services {
 		o, out, _ := printed("")
-		e := view.ExplainService(s, service)
+		e := view.NewExplainer(s).Service(service)
 		for i := range e.Addresses {
 			e.Addresses[i].Since = nil
 		}

@@ -88,6 +88,7 @@ type Check struct {
 type facts struct {
 	*snapshot.Snapshot
 	state      plan.State
+	explainer  *view.Explainer
 	allocation *view.Allocation
 	announcing view.Announcing
 	sessions   []snapshot.Session
@@ -100,7 +101,8 @@ func Checks() []Check {
 
 // Examine runs all checks.
 func Examine(s *snapshot.Snapshot) Diagnosis {
-	f := &facts{Snapshot: s, state: s.State(), allocation: view.Allocate(s), announcing: view.Announce(s), sessions: s.Sessions()}
+	explainer := view.NewExplainer(s)
+	f := &facts{Snapshot: s, state: s.State(), explainer: explainer, allocation: explainer.Allocation, announcing: explainer.Announcing, sessions: s.Sessions()}
 	diagnosis := Diagnosis{APIVersion: view.APIVersion, Kind: "Diagnosis", Severity: OK, Unread: s.Unread}
 	for _, check := range Checks() {
 		result := check.result(f)

@@ -316,3 +316,26 @@ func TestQuestions(t *testing.T) {
 		t.Errorf("questions: %v", questions)
 	}
 }
+
+// A large cluster is examined in about the time that it takes to read it: 10,000 Services, 100 of them waiting.
+func BenchmarkExamine(b *testing.B) {
+	s := test.Healthy()
+	s.Pools[0].Spec.Addresses = []string{"192.168.1.240/32", "10.0.0.0/18"}
+	for n := range 10000 {
+		address := netip.AddrFrom4([4]byte{10, 0, byte(n / 256), byte(n)})
+		service := test.Service("s"+address.String(), address.String())
+		if n%100 == 0 {
+			service.Status.LoadBalancer.Ingress = nil
+			service.Annotations = map[string]string{"metallb.io/address-pool": "nan"}
+		} else {
+			s.Leases = append(s.Leases, test.VIPLease(address.String(), "node-2"))
+		}
+		s.Services = append(s.Services, service)
+		s.EndpointSlices = append(s.EndpointSlices, test.Endpoints(service.Name, "node-1"))
+	}
+	for b.Loop() {
+		if d := Examine(s); d.ExitStatus() != 2 {
+			b.Fatalf("exit status %d", d.ExitStatus())
+		}
+	}
+}

@@ -224,9 +224,9 @@ func poolCapacity(f *facts) (string, []Finding) {
 
 func poolAdvertisements(f *facts) (string, []Finding) {
 	var findings []Finding
-	usage := f.allocation.Usage()
+	usage, advertised := f.allocation.Usage(), view.Advertisements(f.Snapshot)
 	for _, object := range f.Pools {
-		if len(view.Advertisements(f.Snapshot, object.Name)) > 0 {
+		if len(advertised[object.Name]) > 0 {
 			continue
 		}
 		severity, used := Warning, usage[object.Name].InUseIPv4+usage[object.Name].InUseIPv6

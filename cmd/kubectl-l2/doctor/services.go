@@ -45,7 +45,7 @@ func services(f *facts) (string, []Finding) {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
 	for _, service := range waiting {
-		e := view.ExplainService(f.Snapshot, service)
+		e := f.explainer.Service(service)
 		saw := "it waits for an address"
 		for _, each := range e.Services {
 			saw = each.Refused
@@ -82,7 +82,7 @@ func announcements(f *facts) (string, []Finding) {
 			findings = append(findings, more(len(f.announcing.Plan)-held-mostFindings, "addresses are not announced"))
 			break
 		}
-		e := view.ExplainAddress(f.Snapshot, address)
+		e := f.explainer.Address(address)
 		severity := Error
 		if e.Addresses[0].Reason == view.ReasonElection && len(e.Addresses[0].Candidates) > 0 {
 			severity = Warning // it may be under way

@@ -25,7 +25,8 @@ import (
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/plan"
 )
 
-// Snapshot is a cluster as it was seen. Nothing in it is changed by those who read it.
+// Snapshot is a cluster as it was seen. Its fields are not changed by those who read it; its methods, which keep indices of what is
+// looked for by name, belong to one goroutine at a time.
 type Snapshot struct {
 	// Taken is when, by the clock of whoever looks.
 	Taken time.Time
@@ -70,6 +71,26 @@ type Snapshot struct {
 
 	// Unread is what could not be read.
 	Unread []Unread
+
+	leases    index[*coordinationv1.Lease]
+	services  index[*corev1.Service]
+	endpoints index[*discoveryv1.EndpointSlice]
+}
+
+// index finds objects by a key. It is made anew when their number has changed.
+type index[T any] struct {
+	byKey map[string][]T
+	of    int
+}
+
+func (i *index[T]) find(all []T, key string, keyOf func(T) string) []T {
+	if i.byKey == nil || i.of != len(all) {
+		i.byKey, i.of = make(map[string][]T, len(all)), len(all)
+		for _, each := range all {
+			i.byKey[keyOf(each)] = append(i.byKey[keyOf(each)], each)
+		}
+	}
+	return i.byKey[key]
 }
 
 // Unread is something that could not be read, and why not.
@@ -108,11 +129,11 @@ func (s *Snapshot) ControllerLease() *coordinationv1.Lease {
 }
 
 func (s *Snapshot) lease(name string) *coordinationv1.Lease {
-	i := slices.IndexFunc(s.Leases, func(lease *coordinationv1.Lease) bool { return lease.Name == name })
-	if i < 0 {
+	found := s.leases.find(s.Leases, name, func(lease *coordinationv1.Lease) string { return lease.Name })
+	if len(found) == 0 {
 		return nil
 	}
-	return s.Leases[i]
+	return found[0]
 }
 
 // Holder names who holds a Lease, "" when it is nil or nobody does.
@@ -186,11 +207,18 @@ func (s *Snapshot) Conflict(vip netip.Addr) (who string, found bool) {
 
 // Service finds a Service by name, nil when there is none.
 func (s *Snapshot) Service(namespace, name string) *corev1.Service {
-	i := slices.IndexFunc(s.Services, func(service *corev1.Service) bool { return service.Namespace == namespace && service.Name == name })
-	if i < 0 {
+	found := s.services.find(s.Services, namespace+"/"+name, func(service *corev1.Service) string { return service.Namespace + "/" + service.Name })
+	if len(found) == 0 {
 		return nil
 	}
-	return s.Services[i]
+	return found[0]
+}
+
+// SlicesOf are the EndpointSlices of a Service.
+func (s *Snapshot) SlicesOf(service *corev1.Service) []*discoveryv1.EndpointSlice {
+	return s.endpoints.find(s.EndpointSlices, service.Namespace+"/"+service.Name, func(slice *discoveryv1.EndpointSlice) string {
+		return slice.Namespace + "/" + slice.Labels[discoveryv1.LabelServiceName]
+	})
 }
 
 // SpeakerPods are the product's speakers that run, by node.

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/cmd/kubectl-l2/snapshot"
 	"github.com/cloud-provider-l2/cloud-provider-l2/ipam"
@@ -95,35 +94,47 @@ type Event struct {
 	Message string    `json:"message"`
 }
 
-// ExplainService explains one Service.
-func ExplainService(s *snapshot.Snapshot, service *corev1.Service) Explanation {
-	return explain(s, service.Namespace+"/"+service.Name, []*corev1.Service{service}, nil)
+// Explainer explains Services and addresses of one snapshot.
+type Explainer struct {
+	Snapshot   *snapshot.Snapshot
+	Allocation *Allocation
+	Announcing Announcing
 }
 
-// ExplainAddress explains an address, whether or not a Service has it.
-func ExplainAddress(s *snapshot.Snapshot, address netip.Addr) Explanation {
+// NewExplainer works out what all explanations have in common.
+func NewExplainer(s *snapshot.Snapshot) *Explainer {
+	return &Explainer{Snapshot: s, Allocation: Allocate(s), Announcing: Announce(s)}
+}
+
+// Service explains one Service.
+func (x *Explainer) Service(service *corev1.Service) Explanation {
+	return x.explain(service.Namespace+"/"+service.Name, []*corev1.Service{service}, nil)
+}
+
+// Address explains an address, whether or not a Service has it.
+func (x *Explainer) Address(address netip.Addr) Explanation {
 	var services []*corev1.Service
-	for _, service := range s.Services {
-		if slices.Contains(recorded(service), address) {
+	for _, name := range x.Announcing.Plan[address].Services {
+		if service := x.Snapshot.Service(name.Namespace, name.Name); service != nil {
 			services = append(services, service)
 		}
 	}
-	slices.SortFunc(services, byName)
-	return explain(s, address.String(), services, []netip.Addr{address})
+	return x.explain(address.String(), services, []netip.Addr{address})
 }
 
-func explain(s *snapshot.Snapshot, subject string, services []*corev1.Service, addresses []netip.Addr) Explanation {
+func (x *Explainer) explain(subject string, services []*corev1.Service, addresses []netip.Addr) Explanation {
+	s := x.Snapshot
 	e := Explanation{APIVersion: APIVersion, Kind: "Explanation", Subject: subject, Services: []ServiceAllocation{}, Addresses: []Announcement{}, Unread: s.Unread}
-	allocation, announcing := Allocate(s), Announce(s)
+	all := addresses == nil
 	for _, service := range services {
-		told := allocation.explain(service)
+		told := x.Allocation.explain(service)
 		e.Services = append(e.Services, told)
-		if addresses == nil || len(addresses) == 0 {
+		if all {
 			addresses = append(addresses, told.Addresses...)
 		}
 	}
 	for _, address := range addresses {
-		e.Addresses = append(e.Addresses, announcing.explain(s, allocation, address))
+		e.Addresses = append(e.Addresses, x.Announcing.explain(s, x.Allocation, address))
 	}
 	for _, event := range s.Events {
 		e.Events = append(e.Events, Event{Time: snapshot.LastSeen(event), Type: event.Type, Reason: event.Reason, Message: event.Message})
@@ -281,10 +292,7 @@ func advertisementVerdicts(s *snapshot.Snapshot, vip plan.VIP) []AdvertisementVe
 
 // ReadyEndpoints counts the ready endpoints of a Service, and on which nodes they are.
 func ReadyEndpoints(s *snapshot.Snapshot, service *corev1.Service) (count int, onNodes []string) {
-	for _, slice := range s.EndpointSlices {
-		if slice.Namespace != service.Namespace || slice.Labels[discoveryv1.LabelServiceName] != service.Name {
-			continue
-		}
+	for _, slice := range s.SlicesOf(service) {
 		for _, endpoint := range slice.Endpoints {
 			if endpoint.Conditions.Ready == nil || *endpoint.Conditions.Ready {
 				count++

@@ -103,14 +103,14 @@ func StatusOf(s *snapshot.Snapshot, want func(*corev1.Service) bool) Status {
 			status.Waiting = append(status.Waiting, Waiting{service.Namespace + "/" + service.Name, whyWaiting(allocation.Waiting[service])})
 		}
 	}
-	usage := allocation.Usage()
+	usage, advertised := allocation.Usage(), Advertisements(s)
 	for _, object := range slices.SortedFunc(slices.Values(s.Pools), func(a, b *v1beta1.IPAddressPool) int { return cmp.Compare(a.Name, b.Name) }) {
 		use := usage[object.Name]
 		pool, _ := translate.Pool(object)
 		status.Pools = append(status.Pools, Pool{
 			Name: object.Name, AutoAssign: pool.AutoAssign, AvoidBuggyIPs: pool.AvoidBuggyIPs, Reserved: pool.Reservation != nil,
 			TotalIPv4: use.TotalIPv4, InUseIPv4: use.InUseIPv4, TotalIPv6: use.TotalIPv6, InUseIPv6: use.InUseIPv6,
-			Advertised: len(Advertisements(s, object.Name)) > 0, Problems: allocation.Problems(object.Name),
+			Advertised: len(advertised[object.Name]) > 0, Problems: allocation.Problems(object.Name),
 		})
 	}
 	status.Speakers = speakers(s, announcing.Held)
@@ -135,16 +135,21 @@ func whyWaiting(err error) string {
 	return err.Error()
 }
 
-// Advertisements lists, by name, the L2Advertisements that are for a pool.
-func Advertisements(s *snapshot.Snapshot, pool string) (list []string) {
+// Advertisements lists, by name, the L2Advertisements that are for each pool.
+func Advertisements(s *snapshot.Snapshot) map[string][]string {
 	state := s.State()
+	state.Services = nil // which of them are covered is not asked
+	byPool := map[string][]string{}
 	for _, object := range s.Advertisements {
-		if coverage := plan.CoverageOf(object, state); coverage.Err == nil && slices.Contains(coverage.Pools, pool) {
-			list = append(list, object.Name)
+		coverage := plan.CoverageOf(object, state)
+		if coverage.Err != nil {
+			continue
+		}
+		for _, pool := range coverage.Pools {
+			byPool[pool] = append(byPool[pool], object.Name)
 		}
 	}
-	slices.Sort(list)
-	return list
+	return byPool
 }
 
 func speakers(s *snapshot.Snapshot, held map[netip.Addr]string) []Speaker {

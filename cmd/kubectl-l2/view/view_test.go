@@ -164,7 +164,7 @@ func TestExplainPools(t *testing.T) {
 			service := test.Service("late")
 			s.Services = append(s.Services, service)
 			tc.prepare(s, service)
-			told := ExplainService(s, service).Services[0]
+			told := NewExplainer(s).Service(service).Services[0]
 			if diff := cmp.Diff(tc.pools, poolsInShort(told.Pools)); diff != "" {
 				t.Errorf("pools (-want +got):\n%s", diff)
 			}
@@ -178,7 +178,7 @@ func TestExplainPools(t *testing.T) {
 // What a Service has is of the pool that is told as chosen, whatever the others could give.
 func TestExplainChosenPool(t *testing.T) {
 	s := test.Healthy()
-	told := ExplainService(s, s.Services[0])
+	told := NewExplainer(s).Service(s.Services[0])
 	if diff := cmp.Diff([]string{"lan: tried true, chosen true, gives [192.168.1.240]"}, poolsInShort(told.Services[0].Pools)); diff != "" {
 		t.Error(diff)
 	}
@@ -234,7 +234,7 @@ func TestVerdicts(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			s := test.Healthy()
 			tc.prepare(s)
-			told := ExplainService(s, s.Services[0])
+			told := NewExplainer(s).Service(s.Services[0])
 			if !strings.Contains(told.Verdict, tc.verdict) {
 				t.Errorf("verdict %q, want %q", told.Verdict, tc.verdict)
 			}
@@ -247,7 +247,7 @@ func TestVerdicts(t *testing.T) {
 
 // An address that no Service has is told as that, with the pool it would be of.
 func TestExplainAddressOfNobody(t *testing.T) {
-	told := ExplainAddress(test.Healthy(), netip.MustParseAddr("192.168.1.249"))
+	told := NewExplainer(test.Healthy()).Address(netip.MustParseAddr("192.168.1.249"))
 	if len(told.Services) != 0 || told.Addresses[0].Pool != "lan" || !strings.Contains(told.Verdict, "no LoadBalancer Service of ours has the address") {
 		t.Errorf("%+v", told)
 	}

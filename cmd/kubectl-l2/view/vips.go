@@ -20,11 +20,13 @@ type Announcing struct {
 	Candidates map[netip.Addr][]string
 	// Held is who holds each VIP.
 	Held map[netip.Addr]string
+
+	sessions map[string]snapshot.Session // by node
 }
 
 // Announce works out the plan.
 func Announce(s *snapshot.Snapshot) Announcing {
-	a := Announcing{Plan: plan.Compute(s.State()), Held: map[netip.Addr]string{}}
+	a := Announcing{Plan: plan.Compute(s.State()), Held: map[netip.Addr]string{}, sessions: map[string]snapshot.Session{}}
 	for _, lease := range s.Leases {
 		if vip, ok := names.ParseVIPLease(lease.Name); ok {
 			if node := s.HolderOf(vip); node != "" {
@@ -36,6 +38,7 @@ func Announce(s *snapshot.Snapshot) Announcing {
 	for _, session := range s.Sessions() {
 		_, leaving := session.Lease.Annotations[names.AnnotationLeaving]
 		_, backsOff := session.Lease.Annotations[names.AnnotationBackOff]
+		a.sessions[session.Node] = session
 		reserve[session.Node] = !leaving
 		live[session.Node] = !leaving && !backsOff
 	}
@@ -129,14 +132,11 @@ func (a Announcing) vip(s *snapshot.Snapshot, address netip.Addr) VIP {
 
 func (a Announcing) describeHolder(s *snapshot.Snapshot, vip *VIP) {
 	vip.Interfaces = a.Plan[vip.Address].Verdict(vip.Node).Interfaces
-	for _, session := range s.Sessions() {
-		if session.Node == vip.Node {
-			vip.MACs = session.MACs
-			if vip.Interfaces == nil {
-				for _, each := range session.Interfaces {
-					vip.Interfaces = append(vip.Interfaces, each.Name)
-				}
-			}
+	session := a.sessions[vip.Node]
+	vip.MACs = session.MACs
+	if vip.Interfaces == nil {
+		for _, each := range session.Interfaces {
+			vip.Interfaces = append(vip.Interfaces, each.Name)
 		}
 	}
 	for _, told := range s.Speakers[vip.Node].VIPs {
