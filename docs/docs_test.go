@@ -159,6 +159,64 @@ func TestHeartbeatsAreTabulated(t *testing.T) {
 	}
 }
 
+// Names that people type, alert on and grep for are all explained.
+func TestNamesAreDocumented(t *testing.T) {
+	reference := read(t, "reference.md")
+	for _, of := range []struct{ source, names string }{
+		{"l2/plan/reason.go", `Reason = "(\w+)"`},
+		{"l2/election/handover.go", `(?m)^\t\w+ = "(\w+)"$`},
+		{"l2/election/metrics.go", `(?m)^\tHolder\w+ = "(\w+)"$`},
+		{"l2/announce/reason.go", `(?m)^\t\w+: +"(\w+)",$`},
+		{"l2/membership/drop.go", `DropReason = "([a-z-]+)"`},
+		{"l2/names/names.go", `"cloud-provider-l2/([a-z-]+)"`},
+		{"l2/names/describe.go", `"cloud-provider-l2/([a-z-]+)"`},
+		{"l2/names/conflict.go", `"cloud-provider-l2/([a-z-]+)"`},
+		{"provider/events.go", `reason\w+ += "(\w+)"`},
+		{"cmd/l2-speaker/observer.go", `event\w+ += "(\w+)"`},
+	} {
+		found := regexp.MustCompile(of.names).FindAllStringSubmatch(read(t, filepath.Join("..", of.source)), -1)
+		if len(found) == 0 {
+			t.Errorf("%s has no names as %s", of.source, of.names)
+		}
+		for _, name := range found {
+			if !regexp.MustCompile("`(?:[^`]*/)?" + name[1] + "`").MatchString(reference) {
+				t.Errorf("docs/reference.md says nothing of %s, which %s has", name[1], of.source)
+			}
+		}
+	}
+}
+
+// The table of alerts has those that are shipped.
+func TestAlertsAreTabulated(t *testing.T) {
+	var rules struct {
+		Spec struct {
+			Groups []struct {
+				Rules []struct {
+					Alert, For string
+					Labels     map[string]string
+				}
+			}
+		}
+	}
+	if err := strict.Unmarshal([]byte(read(t, "../manifests/monitoring/prometheusrule.yaml")), &rules); err != nil {
+		t.Fatal(err)
+	}
+	page, shipped := read(t, "operate.md"), 0
+	for _, group := range rules.Spec.Groups {
+		for _, rule := range group.Rules {
+			shipped++
+			wait := strings.Replace(rule.For, "m", " min", 1)
+			line := regexp.MustCompile("(?m)^\\| `" + rule.Alert + "` \\| .* \\| " + wait + " ?\\| " + rule.Labels["severity"] + " \\|$")
+			if !line.MatchString(page) {
+				t.Errorf("docs/operate.md has no line for alert %s, for %q, severity %s", rule.Alert, rule.For, rule.Labels["severity"])
+			}
+		}
+	}
+	if lines := len(regexp.MustCompile("(?m)^\\| `(MetalLB|L2)\\w+` \\|").FindAllString(page, -1)); lines != shipped || shipped == 0 {
+		t.Errorf("docs/operate.md has %d alerts, and %d are shipped", lines, shipped)
+	}
+}
+
 func pages(t *testing.T) []string {
 	t.Helper()
 	all := []string{"../README.md", "../test/cluster/README.md"}
