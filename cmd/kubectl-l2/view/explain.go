@@ -332,6 +332,11 @@ func (e *Explanation) conclude(s *snapshot.Snapshot) {
 			verdicts = append(verdicts, fmt.Sprintf("%s is not announced: %s", address.Address, address.Message))
 			e.Mend = append(e.Mend, Mend(s, plan.Reason(address.Reason), address)...)
 		}
+		if address.Node != "" && len(address.Asked) > 0 && len(address.Answered) == 0 {
+			verdicts = append(verdicts, fmt.Sprintf("%s hears no answer for it on the LAN", strings.Join(address.Asked, ", ")))
+			e.Mend = append(e.Mend, fmt.Sprintf("see that %s and %s are on one LAN, and that nothing filters ARP there (ARP inspection, port security, anti-spoofing of the hypervisor)",
+				address.Node, strings.Join(address.Asked, ", ")))
+		}
 		if address.Node != "" && address.Conflict != "" {
 			verdicts = append(verdicts, fmt.Sprintf("%s is used by another host too: %s", address.Address, address.Conflict))
 		}

@@ -218,6 +218,12 @@ func TestVerdicts(t *testing.T) {
 		{"another host answers", func(s snap) {
 			s.Probes = []inspect.Probe{{Node: "node-1", Address: netip.MustParseAddr(test.VIP), Answers: []inspect.Answer{{MAC: "02:00:5e:10:00:01"}}}}
 		}, "192.168.1.240 is answered for by 02:00:5e:10:00:01, which is no speaker", "find the host with the hardware address 02:00:5e:10:00:01"},
+		{"nobody answers", func(s snap) {
+			s.Probes = []inspect.Probe{{Node: "node-1", Address: netip.MustParseAddr(test.VIP)}}
+		}, "192.168.1.240 is announced by node-2; node-1 hears no answer for it on the LAN", "nothing filters ARP"},
+		{"the holder answers", func(s snap) {
+			s.Probes = []inspect.Probe{{Node: "node-1", Address: netip.MustParseAddr(test.VIP), Answers: []inspect.Answer{{MAC: test.MAC(2)}}}}
+		}, "192.168.1.240 is announced by node-2", ""},
 		{"a conflict keeps it from being announced", func(s snap) {
 			lease := s.VIPLease(netip.MustParseAddr(test.VIP))
 			lease.Spec.HolderIdentity = nil
