@@ -17,6 +17,7 @@ import (
 	"testing"
 	"unicode"
 
+	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	strict "sigs.k8s.io/yaml"
 
@@ -245,4 +246,42 @@ func read(t *testing.T, path string) string {
 func unindent(block string) string {
 	indent := block[:len(block)-len(strings.TrimLeft(block, " "))]
 	return strings.ReplaceAll("\n"+block, "\n"+indent, "\n")[1:]
+}
+
+// The rights that docs list for kubectl l2 are those that an end-to-end test gives it.
+func TestRightsOfThePluginAreThoseTested(t *testing.T) {
+	rules := func(text string) (all []string) {
+		for _, document := range strings.Split(text, "\n---\n") {
+			var role struct {
+				Kind     string
+				Metadata struct{ Namespace string }
+				Rules    []map[string][]string
+			}
+			if err := strict.Unmarshal([]byte(document), &role); err != nil {
+				t.Fatal(err)
+			}
+			for _, rule := range role.Rules {
+				line, err := strict.Marshal(rule)
+				if err != nil {
+					t.Fatal(err)
+				}
+				all = append(all, role.Kind+" "+role.Metadata.Namespace+"\n"+string(line))
+			}
+		}
+		return all
+	}
+	_, tested, _ := strings.Cut(read(t, "../test/e2e/plugin_test.go"), "const pluginRights = `")
+	tested, _, found := strings.Cut(tested, "`")
+	if !found {
+		t.Fatal("test/e2e/plugin_test.go has no pluginRights")
+	}
+	for _, block := range fenced.FindAllStringSubmatch(read(t, "troubleshoot.md"), -1) {
+		if block[1] == "yaml" {
+			if diff := cmp.Diff(rules(tested), rules(block[2])); diff != "" {
+				t.Errorf("the rights in docs/troubleshoot.md are others than those tested (-tested +docs):\n%s", diff)
+			}
+			return
+		}
+	}
+	t.Error("docs/troubleshoot.md has no rights")
 }
