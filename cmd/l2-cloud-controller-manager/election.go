@@ -17,12 +17,12 @@ import (
 
 // The controller's own Lease, and its times: a leader that dies is replaced within 5 s, one that is stopped at once.
 //
-// A leader gives up when it has had no renewal accepted for renewPeriod and renewDeadline, which leaves 0.5 s of
+// A leader gives up when it has had no renewal accepted for renewPeriod, a look and renewDeadline, which is less than
 // leaseDuration. The elector looks every lookPeriod, which mostly costs nothing (see watchedLock).
 const (
 	leaseName     = "cloud-provider-l2-controller"
 	leaseDuration = 4 * time.Second
-	renewDeadline = 2500 * time.Millisecond
+	renewDeadline = 2800 * time.Millisecond
 	renewPeriod   = time.Second
 	lookPeriod    = 100 * time.Millisecond
 )
@@ -36,7 +36,7 @@ type leadership struct {
 // stand stands for election and returns when it is won. When ctx ends before, the process exits.
 func stand(ctx context.Context, config *rest.Config, namespace string) (*leadership, error) {
 	config = rest.CopyConfig(config)
-	config.Timeout = renewDeadline / 2
+	config.Timeout = 2 * time.Second // a slow answer is as good as a fast one; a lost one leaves time for another try
 	config.QPS = -1
 	kube, err := kubernetes.NewForConfig(rest.AddUserAgent(config, "leader-election"))
 	if err != nil {

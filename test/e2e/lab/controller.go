@@ -19,7 +19,9 @@ import (
 
 // Controller is the product's controller, run as a process beside the tests, so that it can be killed at a given moment.
 type Controller struct {
-	cmd *exec.Cmd
+	// Ended is closed when the process is gone, by itself or because of Kill.
+	Ended   <-chan struct{}
+	process *os.Process
 }
 
 // BuildController builds the controller's command as it is shipped, and returns its path.
@@ -36,13 +38,18 @@ func StartController(binary string, said *os.File, flags ...string) (*Controller
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting the controller: %w", err)
 	}
-	return &Controller{cmd}, nil
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // how it ended is in what it says
+		close(ended)
+	}()
+	return &Controller{Ended: ended, process: cmd.Process}, nil
 }
 
 // Kill ends it as a crash does, and returns when it is gone.
 func (c *Controller) Kill() {
-	_ = c.cmd.Process.Kill()
-	_ = c.cmd.Wait() // its error is the kill
+	_ = c.process.Kill() // an error says that it has ended
+	<-c.Ended
 }
 
 // Leader is the name of the controller's pod that leads, "" while none does.
