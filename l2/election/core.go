@@ -17,7 +17,7 @@ type Timing struct {
 	Period time.Duration
 	// SilencePeriods without a heartbeat after which an epoch counts as silent (E4 b).
 	SilencePeriods float64
-	// SessionDuration, RenewDeadline and RetryPeriod of the session Lease (E1).
+	// SessionDuration, RenewDeadline and RetryPeriod of the session Lease (E1); the first two grow with the cluster, see renewalPeriods.
 	SessionDuration, RenewDeadline, RetryPeriod time.Duration
 	// Stagger between candidates for a VIP that nobody holds (E10).
 	Stagger time.Duration
@@ -98,14 +98,12 @@ const (
 	// suspicionPeriods without a heartbeat after which a node is asked whether it is there at all, and gatewayPeriods those in
 	// which a gateway must answer to count as a witness (E4 b).
 	suspicionPeriods, gatewayPeriods = 2, 3
-	// unrenewed is how long the session of a speaker whose node answers must stand unchanged besides (E4 b).
-	unrenewed = 1500 * time.Millisecond
-	// sparedDurations is how many times its duration a session may stand unrenewed while its speaker is heard on the LAN (E4 a). That speaker
+	// spared is how long a session may stand unrenewed while its speaker is heard on the LAN (E4 a), or its duration if that is longer. That speaker
 	// cannot reach the API server, or not yet again; it answers for its VIPs meanwhile (E6), and whoever takes them breaks the connections
 	// that are open through them. After an outage nodes reach the API server again some seconds apart, and who is first must not take from
 	// the rest. But a node that is cut off for good knows nothing any more of new endpoints and of deleted Services: after 40 s, when Kubernetes
 	// itself calls a node NotReady, its VIPs go to others. The time counts from when the observer's own renewals came through.
-	sparedDurations = 10
+	spared = 40 * time.Second
 	// takeOver is how long after a hand-over its old holder may still announce the VIP, because it has not heard the new one yet.
 	takeOver = 2 * time.Second
 	// unheardDurations is how many session durations an old holder answers for a VIP whose new holder is on the LAN and does not.
@@ -311,7 +309,8 @@ func (c *Core) vip(address netip.Addr) *vip {
 
 // valid says whether this speaker's own session can still count as its own: nobody else may have taken it for expired.
 func (c *Core) valid(v *View) bool {
-	return v.Epoch != "" && !v.Ack.IsZero() && v.Now.Sub(v.Ack) < c.timing.SessionDuration
+	return v.Epoch != "" && !v.Ack.IsZero() && v.Now.Sub(v.Ack) < c.timing.SessionDuration &&
+		(v.ValidUntil.IsZero() || v.Now.Before(v.ValidUntil))
 }
 
 // renewed says whether the session was acknowledged so lately that its renewals are not failing.

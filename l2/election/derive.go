@@ -23,6 +23,7 @@ func (s *Speaker) derive() {
 		s.judge.Sessions(s.records.epochs())
 	}
 	s.setPeriod(membership.ScalePeriod(s.config.Timing.Period, len(s.records.epochs())))
+	s.setRenewal(len(s.records.epochs()))
 	s.config.Observer.Sessions(s.speakers())
 }
 

@@ -16,12 +16,15 @@ func (s *Speaker) newSession() *session {
 		timing:    s.config.Timing,
 		metrics:   s.config.Metrics,
 		describe:  func() map[string]string { return *s.description.Load() },
+		periods:   func() int { return int(s.periods.Load()) },
+		doubted:   s.doubted.Load,
+		shortens:  func(until time.Time) { s.post(func() { s.sessionShortens(until) }) },
 		acknowledged: func(epoch Epoch, sent time.Time, object *coordinationv1.Lease) {
 			s.post(func() {
 				if epoch != s.view.Epoch {
 					s.sessionBegins(epoch, object, time.Now())
 				}
-				s.view.Epoch, s.view.Ack = epoch, sent
+				s.sessionRenewed(epoch, sent, object)
 				s.records.Answered(object, time.Now())
 			})
 		},
@@ -46,7 +49,7 @@ func (s *Speaker) sessionBegins(epoch Epoch, object *coordinationv1.Lease, now t
 // sessionLost takes in that the session was ended by somebody else.
 func (s *Speaker) sessionLost(epoch Epoch, by string) {
 	if s.view.Epoch == epoch {
-		s.view.Epoch, s.view.Ack = "", time.Time{}
+		s.view.Epoch, s.view.Ack, s.view.ValidUntil = "", time.Time{}, time.Time{}
 	}
 	s.config.Metrics.sufferedFence(by)
 	if by == "" {

@@ -129,7 +129,7 @@ func (c *Core) fence(v *View, out *Actions) {
 
 // suspect says since when the conditions for fencing a session have held without a break, and how long they must. To be heard is a sign
 // of life: a session that is not renewed is fenced for its duration (E4 a) only when its speaker has not been heard for as long, or when
-// that has lasted for sparedDurations. One that withdraws without the API server is not spared: nobody would answer.
+// that has lasted for as long as it is spared. One that withdraws without the API server is not spared: nobody would answer.
 func (c *Core) suspect(v *View, session Session) (since time.Time, wait time.Duration, reason string) {
 	heard, ever := v.Liveness.LastHeard(string(session.Epoch))
 	unchanged := later(session.ChangedAt, c.renewedSince)
@@ -140,8 +140,8 @@ func (c *Core) suspect(v *View, session Session) (since time.Time, wait time.Dur
 	if v.Now.Sub(lifeless) >= session.Duration {
 		return lifeless, session.Duration, "session not renewed for its whole duration"
 	}
-	if patience := sparedDurations * session.Duration; v.Now.Sub(later(session.ChangedAt, c.reachedSince)) >= patience && v.Now.Sub(unchanged) >= unrenewed {
-		return later(session.ChangedAt, c.reachedSince), patience, "session not renewed for ten times its duration, though its speaker is heard"
+	if patience := max(spared, session.Duration); v.Now.Sub(later(session.ChangedAt, c.reachedSince)) >= patience && v.Now.Sub(unchanged) >= session.unrenewed() {
+		return later(session.ChangedAt, c.reachedSince), patience, "session not renewed for 40 s or its duration, though its speaker is heard"
 	}
 	byDuration := func() (time.Time, time.Duration, string) { return lifeless, session.Duration, "" }
 	last, _ := v.Liveness.Last(string(session.Epoch))
@@ -170,7 +170,7 @@ func (c *Core) suspect(v *View, session Session) (since time.Time, wait time.Dur
 	if !within(gatewaySilence, answered, v.Now) { // it answered at first: its own silence counts from then
 		return later(silent, answered), silence, "heartbeats and address of the node silent while the gateway answers"
 	}
-	if v.Now.Sub(unchanged) >= unrenewed {
+	if v.Now.Sub(unchanged) >= session.unrenewed() {
 		return silent, silence, "heartbeats silent and session not renewed while the gateway and the node answer"
 	}
 	return byDuration()

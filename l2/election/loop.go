@@ -12,8 +12,12 @@ import (
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
 )
 
-// stuckLoop is how long the decision loop may not have turned before no reply is sent (E5).
-const stuckLoop = 250 * time.Millisecond
+const (
+	// stuckLoop is how long the decision loop may not have turned before no reply is sent (E5).
+	stuckLoop = 250 * time.Millisecond
+	// sightedEvery is how often, at most, what is seen on the LAN wakes the decision loop.
+	sightedEvery = 10 * time.Millisecond
+)
 
 // Run elects and announces until the context is done; then it hands its VIPs over, withdraws what is left, releases its
 // session and returns, within LeaveWithin.
@@ -37,13 +41,19 @@ func (s *Speaker) Run(ctx context.Context) error {
 	s.ticker = time.NewTicker(s.config.Timing.Period)
 	defer s.ticker.Stop()
 	done := ctx.Done()
-	var deadline <-chan time.Time
+	var deadline, sightedAgain <-chan time.Time
+	sighted := s.sighted // nil for a while after each time
 	for {
 		beat := false
 		select {
 		case <-s.ticker.C:
 			beat = true
 		case <-s.wake:
+		case <-sighted:
+			sighted, sightedAgain = nil, time.After(sightedEvery)
+		case <-sightedAgain:
+			sighted, sightedAgain = s.sighted, nil
+			continue
 		case <-done:
 			done = nil
 			s.view.Leaving = true
@@ -82,6 +92,7 @@ func (s *Speaker) turn(ctx context.Context, beat bool) {
 	s.view.Synced = s.targeting.done
 	s.view.LinkDown = len(s.interfaces) == 0
 	s.view.Sightings, s.sightings = s.sightings, nil
+	s.doubted.Store(s.records.sessions[s.config.Node].Epoch != s.view.Epoch)
 	s.fresh.Store(s.core.renewed(&s.view))
 	if s.stepped != s.records.vipChanges {
 		s.view.SameVIPs, s.stepped = false, s.records.vipChanges

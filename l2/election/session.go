@@ -39,10 +39,16 @@ type session struct {
 	metrics   *Metrics
 	// describe returns the annotations that tell other speakers about this one. Called from the session's goroutine.
 	describe func() map[string]string
+	// periods is how many retry periods are to pass between renewals, and doubted says that the records show another session than this one.
+	// Called from the session's goroutine.
+	periods func() int
+	doubted func() bool
 	// acknowledged is told of every write that the API server acknowledged, with the time at which it was sent;
-	// fenced, that an epoch was ended by somebody else. Both are called from the session's goroutine.
+	// fenced, that an epoch was ended by somebody else; shortens, before a write, that others may take the session for expired at that
+	// time. All are called from the session's goroutine.
 	acknowledged func(epoch Epoch, sent time.Time, object *coordinationv1.Lease)
 	fenced       func(epoch Epoch, by string)
+	shortens     func(until time.Time)
 
 	// flaps counts the sessions of the node in a row that came to a bad end; backoff is what the present one has earned for it. begun is
 	// set once this process has had an epoch. All belong to the session's goroutine.
@@ -102,6 +108,7 @@ func (s *session) newLock(ctx context.Context, epoch Epoch) *sessionLock {
 			LockConfig: resourcelock.ResourceLockConfig{Identity: string(epoch)},
 			Labels:     map[string]string{names.LabelLease: names.LeaseSession},
 		},
+		session: s,
 		epoch:   epoch,
 		leaving: ctx.Done(),
 	}
@@ -113,7 +120,8 @@ func (s *session) newLock(ctx context.Context, epoch Epoch) *sessionLock {
 // releases a record that names another epoch than its own. The elector calls it from one goroutine.
 type sessionLock struct {
 	*resourcelock.LeaseLock
-	epoch Epoch
+	session *session
+	epoch   Epoch
 	// held is set once the record has named this epoch, unclear when a write that begins it had no answer: it may have begun.
 	held, unclear bool
 	// fenced is set when the record, having named this epoch, or perhaps, no longer does; stop then ends the elector.
@@ -124,6 +132,10 @@ type sessionLock struct {
 	// counted is set once the predecessor's end has been taken in, begunAt when the epoch began.
 	counted bool
 	begunAt time.Time
+	// periods and told are what the last acknowledged write named and said of the speaker; the next is due at due.
+	periods int
+	told    map[string]string
+	due     time.Time
 	// leaving is closed when the speaker wants the session released.
 	leaving <-chan struct{}
 }
@@ -160,7 +172,7 @@ func (l *sessionLock) wrote(err error) {
 	l.unclear = err != nil && !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err)
 }
 
-// Update renews the epoch, begins it, or releases it; it releases only when the speaker leaves, and not, as the elector
+// Update renews the epoch, unless it was renewed lately, begins it, or releases it; it releases only when the speaker leaves, and not, as the elector
 // would, when renewals failed for a while.
 func (l *sessionLock) Update(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
 	if l.fenced.Load() {
@@ -172,6 +184,8 @@ func (l *sessionLock) Update(ctx context.Context, record resourcelock.LeaderElec
 		default:
 			return errors.New("a session is released only by a speaker that leaves")
 		}
+	} else if l.rests(time.Now()) {
+		return nil
 	}
 	err := l.LeaseLock.Update(ctx, record)
 	l.wrote(err)
@@ -232,7 +246,8 @@ func (l stampingLeases) write(ctx context.Context, lease *coordinationv1.Lease, 
 	delete(lease.Annotations, names.AnnotationFencedBy)
 	delete(lease.Annotations, names.AnnotationLeaving)
 	delete(lease.Annotations, names.AnnotationWithdraws)
-	maps.Copy(lease.Annotations, l.session.describe())
+	told, periods := l.session.describe(), l.lock.periods
+	maps.Copy(lease.Annotations, told)
 	l.session.stampBackoff(l.lock, lease.Annotations, time.Now())
 	if transitions := lease.Spec.LeaseTransitions; transitions != nil && *transitions < 0 { // somebody's hand was in it
 		lease.Spec.LeaseTransitions = ptr.To[int32](0)
@@ -240,6 +255,9 @@ func (l stampingLeases) write(ctx context.Context, lease *coordinationv1.Lease, 
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	sent := time.Now()
+	if holder(lease) != "" {
+		periods = l.lock.stampDuration(lease, sent)
+	}
 	answer, err := send(ctx)
 	l.session.metrics.renewed(err)
 	if err == nil {
@@ -247,6 +265,7 @@ func (l stampingLeases) write(ctx context.Context, lease *coordinationv1.Lease, 
 		if l.lock.begunAt.IsZero() {
 			l.lock.begunAt = sent
 		}
+		l.lock.wroteAt(sent, periods, told)
 		l.session.acknowledged(l.lock.epoch, sent, answer.DeepCopy()) // LeaseLock writes into its own
 	}
 	return answer, err

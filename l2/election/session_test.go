@@ -24,6 +24,7 @@ func lockOf(ctx context.Context, api *apiServer, epoch Epoch, macs string) *sess
 		describe:     func() map[string]string { return map[string]string{names.AnnotationMACs: macs} },
 		acknowledged: func(Epoch, time.Time, *coordinationv1.Lease) {},
 		fenced:       func(Epoch, string) {},
+		periods:      func() int { return 1 }, doubted: func() bool { return false }, shortens: func(time.Time) {},
 	}
 	lock := s.newLock(ctx, epoch)
 	lock.stop = func() {}

@@ -11,7 +11,7 @@ import (
 
 func fences(out Actions) bool { return len(out.Fences) > 0 }
 
-// E4 a: a session that is not renewed is ended after its duration; while its speaker is heard, after ten times that.
+// E4 a: a session that is not renewed is ended after its duration; while its speaker is heard, after 40 s.
 func TestE4SparesWhoIsHeard(t *testing.T) {
 	const minute = time.Minute
 	for _, test := range []struct {

@@ -79,10 +79,15 @@ type Speaker struct {
 	mailMu sync.Mutex
 	mail   []func()
 	wake   chan struct{}
-	turned atomic.Int64 // when the loop last turned, in nanoseconds since born
-	fresh  atomic.Bool
-	born   time.Time
-	work   sync.WaitGroup
+	// sighted wakes the loop as wake does, but at most every sightedEvery.
+	sighted chan struct{}
+	turned  atomic.Int64 // when the loop last turned, in nanoseconds since born
+	fresh   atomic.Bool
+	// periods and doubted: see session.
+	periods atomic.Int32
+	doubted atomic.Bool
+	born    time.Time
+	work    sync.WaitGroup
 	// slots and readers are places for writes, and for reads, under way.
 	slots, readers chan struct{}
 
@@ -137,6 +142,7 @@ func NewSpeaker(ctx context.Context, config Config) *Speaker {
 		leases:  config.Leases.Leases(config.Namespace),
 		log:     klog.FromContext(ctx),
 		wake:    make(chan struct{}, 1),
+		sighted: make(chan struct{}, 1),
 		born:    time.Now(),
 		slots:   make(chan struct{}, config.Writes),
 		readers: make(chan struct{}, config.Writes),
@@ -151,6 +157,7 @@ func NewSpeaker(ctx context.Context, config Config) *Speaker {
 	}
 	s.description.Store(&map[string]string{})
 	s.described = make(chan struct{})
+	s.periods.Store(1)
 	s.turned.Store(-int64(time.Hour))
 	return s
 }
@@ -180,8 +187,20 @@ func (s *Speaker) hand(do func()) {
 // post hands something to the loop and wakes it.
 func (s *Speaker) post(do func()) {
 	s.hand(do)
+	signal(s.wake)
+}
+
+// postSighting hands something to the loop that comes by the thousand when many VIPs move: it wakes the loop at once, but not again
+// within sightedEvery, because each turn costs a pass over all VIPs.
+func (s *Speaker) postSighting(do func()) {
+	s.hand(do)
+	signal(s.sighted)
+}
+
+// signal leaves word, unless there is some.
+func signal(c chan<- struct{}) {
 	select {
-	case s.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -255,7 +274,7 @@ func (s *Speaker) SetGateway(gateway netip.Addr) {
 // Sight brings that another host announced an address or answered for it.
 func (s *Speaker) Sight(address netip.Addr, mac, iface string) {
 	at := time.Now()
-	s.post(func() {
+	s.postSighting(func() {
 		if address == s.gateway {
 			s.view.GatewayAnsweredAt = at
 			return
@@ -270,7 +289,7 @@ func (s *Speaker) Sight(address netip.Addr, mac, iface string) {
 
 // Rival brings that another host asked whether anybody has an address, in order to take it.
 func (s *Speaker) Rival(address netip.Addr, mac, iface string) {
-	s.post(func() {
+	s.postSighting(func() {
 		s.sightings = append(s.sightings, Sighting{VIP: address, Node: s.view.MACs.Node(mac), MAC: mac, Interface: iface, Rival: true})
 	})
 }

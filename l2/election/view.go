@@ -120,6 +120,9 @@ type View struct {
 	// Epoch of this speaker's own session, and when the last acknowledged renewal of it was sent.
 	Epoch Epoch
 	Ack   time.Time
+	// ValidUntil is when others may take the session for expired sooner than by Ack, because a shorter duration was written that is not
+	// acknowledged; zero when there is none.
+	ValidUntil time.Time
 	// Sessions by node, Leases by VIP: the records.
 	Sessions map[string]Session
 	Leases   map[netip.Addr]Lease
@@ -176,3 +179,7 @@ func (v *View) standing(node string, vip netip.Addr) (Lease, standing) {
 	}
 	return lease, void
 }
+
+// unrenewed is how long the session of a speaker whose node answers must stand unchanged before its silence counts (E4 b): one and a half times
+// what passes between renewals, which is a quarter of its duration.
+func (s Session) unrenewed() time.Duration { return s.Duration * 3 / 8 }
