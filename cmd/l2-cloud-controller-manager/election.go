@@ -33,8 +33,9 @@ type leadership struct {
 	done   chan struct{}
 }
 
-// stand stands for election and returns when it is won. When ctx ends before, the process exits.
-func stand(ctx context.Context, config *rest.Config, namespace string) (*leadership, error) {
+// stand stands for election and returns when it is won. When ctx ends before, the process exits; and when the Lease is lost
+// afterwards, with nothing more written through the fence.
+func stand(ctx context.Context, config *rest.Config, namespace string, fence *fence) (*leadership, error) {
 	config = rest.CopyConfig(config)
 	config.Timeout = 2 * time.Second // a slow answer is as good as a fast one; a lost one leaves time for another try
 	config.QPS = -1
@@ -50,9 +51,15 @@ func stand(ctx context.Context, config *rest.Config, namespace string) (*leaders
 	electing, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	l := &leadership{cancel: cancel, done: make(chan struct{})}
 	elected := make(chan struct{})
+	lost := func(message string) {
+		fence.close()
+		exit(nil, message, "lease", klog.KRef(namespace, leaseName))
+	}
+	lock := newWatchedLock(electing, kube, namespace, identity)
+	fence.leads = lock.valid
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 		Name:            leaseName,
-		Lock:            newWatchedLock(electing, kube, namespace, identity),
+		Lock:            lock,
 		LeaseDuration:   leaseDuration,
 		RenewDeadline:   renewDeadline,
 		RetryPeriod:     lookPeriod,
@@ -60,7 +67,16 @@ func stand(ctx context.Context, config *rest.Config, namespace string) (*leaders
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(context.Context) { close(elected) },
 			OnStoppedLeading: func() {},
-			OnNewLeader:      func(leader string) { logger.Info("leader", "leader", leader, "self", leader == identity) },
+			OnNewLeader: func(leader string) {
+				logger.Info("leader", "leader", leader, "self", leader == identity)
+				select {
+				case <-elected:
+					if leader != identity && leader != "" && electing.Err() == nil {
+						lost("Another controller has taken the Lease")
+					}
+				default:
+				}
+			},
 		},
 	})
 	if err != nil {
@@ -70,7 +86,7 @@ func stand(ctx context.Context, config *rest.Config, namespace string) (*leaders
 	go func() {
 		elector.Run(electing)
 		if electing.Err() == nil {
-			exit(nil, "The Lease was lost: another controller may lead now", "lease", klog.KRef(namespace, leaseName))
+			lost("The Lease was lost: another controller may lead now")
 		}
 		close(l.done)
 	}()

@@ -13,9 +13,12 @@ import (
 const handOverPatience = 2 * time.Second
 
 // fence stands between the controllers and the API server. Once it is closed nothing more is written: a status patch of
-// the old leader that arrives after the new one has read all Services would hand out an address twice.
+// the old leader that arrives after the new one has read all Services would hand out an address twice. It closes by itself
+// at the first write that this process wants to make when its Lease may be another's, as after it stood still for a while,
+// and never opens again: what it knows may be old by then.
 type fence struct {
-	mu     sync.Mutex // guards closed, and adding to writes
+	leads  func() bool // whether the Lease is this process's for certain; set before the first write
+	mu     sync.Mutex  // guards closed, and adding to writes
 	closed bool
 	writes sync.WaitGroup
 }
@@ -38,7 +41,7 @@ func (f *fence) wrap(next http.RoundTripper) http.RoundTripper {
 func (f *fence) enter() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.closed {
+	if f.closed = f.closed || !f.leads(); f.closed {
 		return false
 	}
 	f.writes.Add(1)

@@ -84,21 +84,36 @@ func (l *watchedLock) standing() *resourcelock.LeaderElectionRecord {
 	return record
 }
 
+// Create writes the first record there is.
+func (l *watchedLock) Create(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
+	return l.write(ctx, record, l.LeaseLock.Create)
+}
+
 // Update writes the record, unless it only renews what was renewed less than renewPeriod ago.
 func (l *watchedLock) Update(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
-	renews := record.HolderIdentity == l.Identity()
 	l.mu.Lock()
-	early := renews && time.Since(l.writtenAt) < renewPeriod
+	early := record.HolderIdentity == l.Identity() && time.Since(l.writtenAt) < renewPeriod
 	l.mu.Unlock()
 	if early {
 		return nil
 	}
+	return l.write(ctx, record, l.LeaseLock.Update)
+}
+
+func (l *watchedLock) write(ctx context.Context, record resourcelock.LeaderElectionRecord, send func(context.Context, resourcelock.LeaderElectionRecord) error) error {
 	sent := time.Now()
-	err := l.LeaseLock.Update(ctx, record)
-	if err == nil && renews {
+	err := send(ctx, record)
+	if err == nil && record.HolderIdentity == l.Identity() {
 		l.mu.Lock()
 		l.writtenAt = sent
 		l.mu.Unlock()
 	}
 	return err
+}
+
+// valid tells whether the last renewal that was accepted still keeps everybody else from taking the Lease.
+func (l *watchedLock) valid() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Since(l.writtenAt) < leaseDuration
 }

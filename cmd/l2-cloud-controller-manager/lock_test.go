@@ -21,6 +21,7 @@ import (
 
 // replica is one controller that stands for election.
 type replica struct {
+	lock     *watchedLock
 	leads    chan time.Time // when it was elected
 	elect    context.CancelFunc
 	watch    context.CancelFunc
@@ -32,9 +33,10 @@ func startReplica(t *testing.T, kube kubernetes.Interface, identity string, rele
 	quiet := klog.NewContext(t.Context(), logr.Discard())
 	watching, stopWatching := context.WithCancel(quiet)
 	electing, stopElecting := context.WithCancel(quiet)
-	r := &replica{leads: make(chan time.Time, 1), elect: stopElecting, watch: stopWatching, electing: make(chan struct{})}
+	lock := newWatchedLock(watching, kube, "metallb-system", identity)
+	r := &replica{lock: lock, leads: make(chan time.Time, 1), elect: stopElecting, watch: stopWatching, electing: make(chan struct{})}
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock:          newWatchedLock(watching, kube, "metallb-system", identity),
+		Lock:          lock,
 		LeaseDuration: leaseDuration, RenewDeadline: renewDeadline, RetryPeriod: lookPeriod, ReleaseOnCancel: releases,
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(context.Context) { r.leads <- time.Now() },
@@ -133,10 +135,20 @@ func TestLeaderWithoutAPIServerStopsBeforeItsLeaseRunsOut(t *testing.T) {
 		leader := startReplica(t, kube, "first", false)
 		<-leader.leads
 		time.Sleep(5 * time.Second)
+		if !leader.lock.valid() {
+			t.Error("a leader that renews is not sure of its Lease")
+		}
 		refuses.Store(true)
 		<-leader.electing
 		if after := time.Since(*accepted.Load()); after >= leaseDuration {
 			t.Errorf("the leader went on for %s after its last renewal, its Lease runs out after %s", after, leaseDuration)
+		}
+		if leader.lock.valid() != (time.Since(*accepted.Load()) < leaseDuration) {
+			t.Error("the Lease counts as valid by something else than the last renewal that was accepted")
+		}
+		time.Sleep(leaseDuration)
+		if leader.lock.valid() {
+			t.Error("the Lease counts as valid for longer than its duration")
 		}
 		leader.end()
 	})

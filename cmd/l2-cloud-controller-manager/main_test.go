@@ -116,7 +116,8 @@ func TestBadSettingsSayWhatToDo(t *testing.T) {
 func TestNothingIsWrittenBehindTheFence(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer server.Close()
-	var f fence
+	leads := true
+	f := fence{leads: func() bool { return leads }}
 	client := &http.Client{Transport: f.wrap(http.DefaultTransport)}
 	try := func(method string) error {
 		request, err := http.NewRequestWithContext(t.Context(), method, server.URL, nil)
@@ -131,6 +132,18 @@ func TestNothingIsWrittenBehindTheFence(t *testing.T) {
 	}
 	if err := try(http.MethodPatch); err != nil {
 		t.Errorf("before: %v", err)
+	}
+	leads = false // the process stood still for longer than its Lease
+	if err := try(http.MethodPatch); !errors.Is(err, errFenced) {
+		t.Errorf("when the Lease may be another's: %v, want %v", err, errFenced)
+	}
+	leads = true // it has taken the Lease again, but what it knows is old
+	if err := try(http.MethodPatch); !errors.Is(err, errFenced) {
+		t.Errorf("after that: %v, want %v", err, errFenced)
+	}
+	f = fence{leads: f.leads}
+	if err := try(http.MethodPatch); err != nil {
+		t.Errorf("another process: %v", err)
 	}
 	f.close()
 	f.wait()
@@ -149,7 +162,7 @@ func TestLeaseIsKeptWhileAWriteIsUnderWay(t *testing.T) {
 				released := false
 				done := make(chan struct{})
 				close(done)
-				p := &process{cloud: provider.New(), leadership: &leadership{cancel: func() { released = true }, done: done}}
+				p := &process{fence: fence{leads: func() bool { return true }}, cloud: provider.New(), leadership: &leadership{cancel: func() { released = true }, done: done}}
 				if writing {
 					p.fence.enter()
 					defer p.fence.writes.Done()

@@ -27,7 +27,7 @@ func (p *process) run() error {
 	if err := p.serve(); err != nil {
 		return fmt.Errorf("serving metrics on --metrics-bind-address=%s: %w", p.flags.metricsAddress, err)
 	}
-	p.leadership, err = stand(p.ctx, config, p.cloud.Options().Namespace)
+	p.leadership, err = stand(p.ctx, config, p.cloud.Options().Namespace, &p.fence)
 	if err != nil {
 		return fmt.Errorf("standing for election: %w", err)
 	}
