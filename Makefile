@@ -70,9 +70,9 @@ bench-failover: bin/cluster images-native build ## measure failover; goes on whe
 soak: bin/cluster images-native build ## count false failovers while every core is busy (SOAK=2m for a short one) (root)
 	$(failover) soak $(failover_flags) --out out/soak --soak $(SOAK)
 
-.PHONY: test-crashes
-test-crashes: bin/cluster images-native ## kill the controller at 200 of its writes on a real cluster (root)
-	go test -tags e2e ./test/e2e -run '^TestCrash' -crashes 200 -v -timeout 20m -count=1
+.PHONY: test-long
+test-long: bin/cluster images-native ## end-to-end tests that make test leaves out or cuts short: 200 crashes of the controller, all that doctor finds (root)
+	go test -tags e2e ./test/e2e -run '^Test(Crash|DoctorFinds)' -long -crashes 200 -v -timeout 30m -count=1
 
 .PHONY: bench-allocation
 bench-allocation: bin/cluster images-native ## measure how 1,000 Services get their addresses on a real cluster (SERVICES=1000) (root)

@@ -39,7 +39,7 @@ const (
 )
 
 // TestCrashLosesAndDuplicatesNothing kills the controller at one of its writes, before the API server gets it or before the
-// controller gets the answer, and starts it again, while Services come, go and change: 40 times, or with `make test-crashes` 200
+// controller gets the answer, and starts it again, while Services come, go and change: 40 times, or with `make test-long` 200
 // times. It is the command as shipped, and dies by SIGKILL. Only the wait for its predecessor's leadership to end is cut short: no write of it is under way any
 // more, which is what that wait is for.
 func TestCrashLosesAndDuplicatesNothing(t *testing.T) {

@@ -289,8 +289,11 @@ func waitForNextSecond(ctx context.Context) error {
 	}
 }
 
-// Whatever doctor looks at beside that is broken too, one thing after the other, and found.
+// Whatever doctor looks at beside that is broken too, one thing after the other, and found: by `make test-long`.
 func TestDoctorFindsWhatIsBroken(t *testing.T) {
+	if !*long {
+		t.Skip("takes a minute and a half: run by make test-long")
+	}
 	if err := shared.BuildPlugin(t.Context()); err != nil {
 		t.Fatal(err)
 	}

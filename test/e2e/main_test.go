@@ -28,6 +28,9 @@ const inside = "L2_E2E_INSIDE"
 // shared is the cluster of all tests; TestMain sets it before the first.
 var shared *lab.Cluster
 
+// What takes long and finds little that unit tests do not is left to `make test-long`.
+var long = flag.Bool("long", false, "run the tests that take long, too")
+
 // TestMain runs the tests in a process of their own, so that the cluster goes down whatever becomes of them: a failure, a panic,
 // a timeout, an interrupt.
 func TestMain(m *testing.M) {
