@@ -9,7 +9,6 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/informers"
@@ -69,6 +68,7 @@ type Cloud struct {
 	allocator *ipam.Allocator
 	pools     poolSet
 	specs     map[types.UID]v1beta1.IPAddressPoolSpec // of the pools that the allocator has
+	judged    map[types.UID]judgedBy                  // of the Services that the allocator knows
 	lastFreed time.Time                               // when an address last lost its last Service
 }
 
@@ -98,6 +98,7 @@ func New() *Cloud {
 	return &Cloud{
 		options:       DefaultOptions(),
 		allocator:     ipam.NewAllocator(),
+		judged:        map[types.UID]judgedBy{},
 		changes:       newChanges(),
 		metrics:       newControllerMetrics(),
 		now:           time.Now,
@@ -208,17 +209,6 @@ func (c *Cloud) knows(uid types.UID) bool {
 	return c.allocator.Knows(string(uid))
 }
 
-// judgeAfterRest has a Service judged by its labels once they have rested, if it holds anything that it could lose.
-func (c *Cloud) judgeAfterRest(uid types.UID) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.allocator.Held(string(uid))) == 0 {
-		return false
-	}
-	c.poolsChanged.set()
-	return true
-}
-
 func (c *Cloud) recorded(svc *v1.Service) *v1.LoadBalancerStatus {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -228,36 +218,12 @@ func (c *Cloud) recorded(svc *v1.Service) *v1.LoadBalancerStatus {
 	return translate.Status(c.allocator.Held(string(svc.UID)))
 }
 
-// poolsRest is how long pools, and the labels of Services that hold addresses, rest before anything is taken away by
-// them: what one `kubectl apply` writes, labels and pools, belongs together, in whatever order it is written.
-const poolsRest = 200 * time.Millisecond
-
-// applyPools judges all Services by the pools as they are now. What is there for those who wait need not rest: pools that
-// only grew take nothing from anybody.
-func (c *Cloud) applyPools(ctx context.Context) {
-	logger := klog.FromContext(ctx)
-	if c.comparePools() == poolsGrew {
-		c.readPools(logger)
-		c.settle(false)
-	}
-	if !pause(ctx, poolsRest) {
-		return
-	}
-	if c.comparePools() != poolsSame {
-		c.readPools(logger)
-	}
-	c.settle(true)
-}
-
-// settle serves those who wait, oldest first, with all it judges every Service by what it asks for now, and lets the
-// stock controller write what changed.
+// settle serves those who wait, oldest first, with all it judges every Service again, and lets the stock controller write
+// what changed.
 func (c *Cloud) settle(all bool) {
 	type name struct{ namespace, name string }
 	var changed []name
 	c.mu.Lock()
-	if all {
-		c.updateRequests()
-	}
 	for _, id := range c.allocator.Settle(all, c.now()) {
 		if namespace, service, ok := c.allocator.Name(id); ok {
 			changed = append(changed, name{namespace, service})
@@ -269,19 +235,6 @@ func (c *Cloud) settle(all bool) {
 	}
 	if len(changed) > 0 {
 		c.statusChanged.set()
-	}
-}
-
-// updateRequests tells the allocator what Services ask for, before they have been ensured again. Call it with mu held.
-func (c *Cloud) updateRequests() {
-	services, err := c.services.ServiceInformer.Lister().List(labels.Everything())
-	if err != nil {
-		return // a cache has no reason to fail
-	}
-	for _, svc := range services {
-		if c.services.ours(svc) {
-			c.allocator.Update(translate.Request(svc, c.namespaceLabels(svc.Namespace)))
-		}
 	}
 }
 

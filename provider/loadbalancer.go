@@ -81,6 +81,7 @@ func (c *Cloud) allocate(svc *v1.Service) (ipam.Result, error) {
 	if !c.allocator.Knows(request.ID) {
 		c.allocator.Restore(request, translate.Recorded(svc))
 	}
+	request = c.byRestedLabels(request)
 	before := c.allocator.Held(request.ID)
 	result, err := c.allocator.Allocate(request, c.now())
 	if request.Sharing.Key != "" && len(result.Addresses) > 0 {
@@ -138,6 +139,7 @@ func (c *Cloud) release(svc *v1.Service) {
 	c.mu.Lock()
 	held := c.allocator.Held(string(svc.UID))
 	c.allocator.Release(string(svc.UID), c.now())
+	delete(c.judged, svc.UID)
 	c.mu.Unlock()
 	c.changes.forget(svc.UID)
 	for _, addr := range held {

@@ -92,6 +92,9 @@ func (c *Cloud) comparePools() poolsChange {
 	if apiequality.Semantic.DeepEqual(current, c.specs) {
 		return poolsSame
 	}
+	if len(c.specs) == 0 && c.anyHeld() {
+		return poolsOther // addresses of no pool are kept only as long as there is none
+	}
 	for uid, former := range c.specs {
 		spec, ok := current[uid]
 		for _, entry := range former.Addresses {

@@ -31,7 +31,9 @@ func (c *Cloud) seed(ctx context.Context) error {
 	c.mu.Lock()
 	for i := range claims {
 		svc := &claims[i]
-		c.allocator.Restore(translate.Request(svc, c.namespaceLabels(svc.Namespace)), translate.Recorded(svc))
+		request := translate.Request(svc, c.namespaceLabels(svc.Namespace))
+		c.allocator.Restore(request, translate.Recorded(svc))
+		c.judge(request)
 	}
 	c.rebuildQuarantine()
 	c.mu.Unlock()
@@ -64,30 +66,31 @@ func (c *Cloud) namespaceLabels(name string) map[string]string {
 	return namespace.Labels
 }
 
-// watchNamespaces re-queues the Services of a namespace whose labels changed, for pools that select by them.
+// watchNamespaces has the Services of a namespace whose labels changed judged again, for pools that select by them.
 func (c *Cloud) watchNamespaces() {
 	c.caches.namespaces.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc: func(obj any) {
 			if namespace := obj.(*v1.Namespace); c.ready() {
-				c.enqueueNamespace(namespace.Name)
+				c.judgeNamespace(namespace.Name)
 			}
 		},
 		UpdateFunc: func(old, current any) {
 			former, namespace := old.(*v1.Namespace), current.(*v1.Namespace)
 			if c.ready() && !labels.Equals(former.Labels, namespace.Labels) {
-				c.enqueueNamespace(namespace.Name)
+				c.judgeNamespace(namespace.Name)
 			}
 		},
 	})
 }
 
-func (c *Cloud) enqueueNamespace(namespace string) {
+// judgeNamespace looks at once at Services that can only gain, and at others when the labels have rested.
+func (c *Cloud) judgeNamespace(namespace string) {
 	all, err := c.services.ServiceInformer.Lister().Services(namespace).List(labels.Everything())
 	if err != nil {
 		return
 	}
 	for _, svc := range all {
-		if c.services.ours(svc) {
+		if c.services.ours(svc) && !c.judgeAfterRest(svc.UID) {
 			c.services.enqueue(svc.Namespace, svc.Name)
 		}
 	}
