@@ -78,6 +78,8 @@ func (c *Core) hears(v *View, epoch Epoch) bool {
 const (
 	// probeHeld is how often a speaker without the API server asks who else answers for its VIPs (E7).
 	probeHeld = 5 * time.Second
+	// asksPerSecond bounds the probes for all that a speaker answers for at once, asksAtOnce those of one step: each is a broadcast (E7, E9).
+	asksPerSecond, asksAtOnce = 2000, 200
 	// probeHandOver is how often a holder asks for its successor's answer (E8).
 	probeHandOver = 500 * time.Millisecond
 	// readEvery bounds how often announcements by other speakers make this one ask the API server about a VIP.
@@ -209,6 +211,9 @@ type Core struct {
 	movedAt      time.Time            // when a VIP was last handed over without need
 	gatewayKnown bool
 	linkDown     bool
+	// asks is how many probes for what this speaker answers for may be sent now; toAsk is what is left of a round of them after a return.
+	asks  float64
+	toAsk []netip.Addr
 	// probesStarted counts the VIPs that this step began to probe.
 	probesStarted int
 	vips          map[netip.Addr]*vip
@@ -256,6 +261,7 @@ func (c *Core) Step(v *View) Actions {
 		c.started, c.renewedSince, c.reachedSince, c.turningSince, c.steadySince = v.Now, v.Now, v.Now, v.Now, v.Now
 	}
 	c.probesStarted = 0
+	c.asks = min(asksAtOnce, c.asks+v.Now.Sub(c.lastStep).Seconds()*asksPerSecond)
 	c.judgeMyself(v, &out)
 	c.askSuspects(v, &out)
 	switch {

@@ -242,22 +242,27 @@ func (c *Core) noticeReturns(v *View) {
 var returnTimes = [...]time.Duration{0, 100 * time.Millisecond, 300 * time.Millisecond, 600 * time.Millisecond, time.Second}
 
 // announceReturns makes a speaker with a live session announce its VIPs after a return, and one without ask who else
-// answers for them.
+// answers for them. With many VIPs a round of questions takes longer, and the next waits for its end.
 func (c *Core) announceReturns(v *View, out *Actions) {
-	if len(c.returns) == 0 || v.Now.Before(c.returns[0]) {
-		return
+	renewed := c.renewed(v)
+	if renewed {
+		c.toAsk = nil
 	}
-	c.returns = c.returns[1:]
-	renewed, late := c.renewed(v), len(c.returns) < len(returnTimes)-3
-	if renewed && late {
-		return
-	}
-	for _, address := range c.AnsweringFor() {
-		if renewed {
-			out.Reannounce = append(out.Reannounce, address)
-		} else {
-			out.Probes = append(out.Probes, address)
+	if len(c.returns) > 0 && !v.Now.Before(c.returns[0]) && len(c.toAsk) == 0 {
+		c.returns = c.returns[1:]
+		late := len(c.returns) < len(returnTimes)-3
+		switch {
+		case !renewed:
+			c.toAsk = c.AnsweringFor()
+		case !late:
+			out.Reannounce = append(out.Reannounce, c.AnsweringFor()...)
 		}
+	}
+	for len(c.toAsk) > 0 {
+		if c.Answering(c.toAsk[0]) && !c.ask(v, c.vips[c.toAsk[0]], out) {
+			return
+		}
+		c.toAsk = c.toAsk[1:]
 	}
 }
 

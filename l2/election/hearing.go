@@ -102,7 +102,9 @@ func (c *Core) yieldOrReturn(v *View, vip *vip, lease Lease, standing standing, 
 	}
 	switch {
 	case vip.answering && !c.renewed(v):
-		c.probe(v, vip, probeHeld, out)
+		if v.Now.Sub(vip.probedAt) >= probeHeld {
+			c.ask(v, vip, out)
+		}
 	case !vip.yielded || v.LinkDown:
 	case standing == mine && c.confirmed(v, vip, lease):
 		c.answer(v, vip, "its session was renewed since it yielded, and it asked nobody to take the VIP", out)

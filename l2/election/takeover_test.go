@@ -4,6 +4,7 @@ package election
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -291,5 +292,43 @@ func TestE9ReturnIsToldAndAsked(t *testing.T) {
 				t.Errorf("announcements and probes %v, want %v", got, want)
 			}
 		})
+	}
+}
+
+// E7, E9: who answers for thousands of VIPs does not ask for all of them at once, and leaves none out.
+func TestE9ManyVIPsAreAskedInTurn(t *testing.T) {
+	const count = 3000
+	s := newSteps(t, 3, nil)
+	s.held("n1")
+	address, lease, target := stepVIP, s.view.Leases[stepVIP], s.view.Targets[stepVIP]
+	for range count - 1 {
+		address = address.Next()
+		lease.VIP = address
+		s.view.Leases[address], s.view.Targets[address] = lease, target
+		s.core.ClaimEnded(address, true, s.view.Now)
+	}
+	s.pass(5 * time.Second)
+	if answering := len(s.core.AnsweringFor()); answering != count {
+		t.Fatalf("answers for %d VIPs", answering)
+	}
+	s.hears["n3"], s.renewing = false, false
+	s.pass(3 * time.Second)
+	s.hears["n3"] = true
+	asked := map[netip.Addr]int{}
+	for range 95 { // 9.5 s: five rounds of 1.5 s, and some time for what is asked every 5 s
+		out := s.step()
+		if len(out.Probes) > asksAtOnce {
+			t.Fatalf("%d probes in one step", len(out.Probes))
+		}
+		for _, each := range out.Probes {
+			asked[each]++
+		}
+	}
+	fewest := len(returnTimes)
+	for _, vip := range s.core.AnsweringFor() {
+		fewest = min(fewest, asked[vip])
+	}
+	if fewest < len(returnTimes) {
+		t.Errorf("some VIP was asked for %d times, want %d", fewest, len(returnTimes))
 	}
 }

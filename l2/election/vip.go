@@ -199,6 +199,16 @@ func (c *Core) probe(v *View, vip *vip, every time.Duration, out *Actions) {
 	}
 }
 
+// ask is probe for what is asked of all VIPs at once; it says whether that was possible now.
+func (c *Core) ask(v *View, vip *vip, out *Actions) bool {
+	if c.asks < 1 {
+		return false
+	}
+	c.asks--
+	c.probe(v, vip, 0, out)
+	return true
+}
+
 func (c *Core) announce(v *View, vip *vip, out *Actions) {
 	vip.announcedAt = v.Now
 	out.Reannounce = append(out.Reannounce, vip.address)
