@@ -8,8 +8,6 @@ import (
 	"net/netip"
 	"slices"
 	"time"
-
-	"github.com/google/btree"
 )
 
 // Allocator knows all pools, and which Service holds which address. It is not safe for concurrent use.
@@ -27,8 +25,8 @@ type Allocator struct {
 	waiting     map[*service]struct{} // those that do not hold all they ask for
 	holders     map[netip.Addr][]*service
 	quarantined map[netip.Addr]Quarantined
-	conflicts   map[netip.Addr]string                // who else answers
-	shared      map[string]*btree.BTreeG[netip.Addr] // by sharing key
+	conflicts   map[netip.Addr]string // who else answers
+	shared      map[string]*sharers   // by sharing key
 	memory      memory
 }
 
@@ -72,13 +70,16 @@ func NewAllocator() *Allocator {
 		holders:     map[netip.Addr][]*service{},
 		quarantined: map[netip.Addr]Quarantined{},
 		conflicts:   map[netip.Addr]string{},
-		shared:      map[string]*btree.BTreeG[netip.Addr]{},
+		shared:      map[string]*sharers{},
 		memory:      newMemory(),
 	}
 }
 
 // SetOptions sets the options. Services that share an address already go on sharing it.
-func (a *Allocator) SetOptions(options Options) { a.options = options }
+func (a *Allocator) SetOptions(options Options) {
+	a.options = options
+	a.forgetSearches()
+}
 
 // Held lists the addresses that a Service holds.
 func (a *Allocator) Held(id string) []netip.Addr {

@@ -81,6 +81,42 @@ func BenchmarkChurn(b *testing.B) {
 	}
 }
 
+// BenchmarkSharing lets Services with one sharing key come, and then all that got no address ask again. "one port" is the
+// same on all, "two ports" one that is the same and one of its own; in "waiting" there are addresses for a third of them.
+func BenchmarkSharing(b *testing.B) {
+	for _, count := range []int{1_000, 2_000, 4_000} {
+		for name, ports := range map[string]func(i int) []Port{
+			"one port":  func(int) []Port { return []Port{{"TCP", 443}} },
+			"two ports": func(i int) []Port { return []Port{{"TCP", 443}, {"TCP", uint16(1000 + i)}} },
+		} {
+			b.Run(fmt.Sprintf("%s/%d", name, count), func(b *testing.B) { benchmarkSharing(b, count, count, ports) })
+			b.Run(fmt.Sprintf("%s, waiting/%d", name, count), func(b *testing.B) { benchmarkSharing(b, count, count/3, ports) })
+		}
+	}
+}
+
+func benchmarkSharing(b *testing.B, count, size int, ports func(i int) []Port) {
+	requests := benchRequests(count, IPv4)
+	for i := range requests {
+		requests[i].Sharing = Sharing{Key: "k", Ports: ports(i)}
+	}
+	first := ranges(b, "10.0.0.0/8")[0].First
+	last := netip.AddrFrom4([4]byte{10, 0, byte((size - 1) >> 8), byte(size - 1)})
+	for b.Loop() {
+		a := NewAllocator()
+		a.SetPools([]Pool{{Name: "p", AutoAssign: true, Ranges: []Range{{first, last}}}})
+		held := 0
+		for _, r := range requests {
+			result, _ := a.Allocate(r, epoch)
+			held += len(result.Addresses)
+		}
+		if changed := a.Settle(false, epoch); held != size || len(changed) > 0 {
+			b.Fatalf("%d of %d Services have an address, and then %d more", held, size, len(changed))
+		}
+	}
+	reportPerAddress(b, count)
+}
+
 // BenchmarkPools has 10,000 Services in 100 pools. "read" replaces the pools, "judge" looks at every Service again.
 func BenchmarkPools(b *testing.B) {
 	var pools []Pool

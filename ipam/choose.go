@@ -195,20 +195,6 @@ func (a *Allocator) pick(s *service, pool *placedPool, family Family) (netip.Add
 	return pool.free[family].lowest()
 }
 
-// shareable finds the lowest address of a pool that the Service's sharing key lets it join.
-func (a *Allocator) shareable(s *service, pool *placedPool, family Family) (found netip.Addr, ok bool) {
-	addrs := a.shared[s.request.Sharing.Key]
-	if addrs == nil {
-		return netip.Addr{}, false
-	}
-	addrs.Ascend(func(addr netip.Addr) bool {
-		ok = FamilyOf(addr) == family && a.poolOf(addr) == pool && !pool.avoids(addr) && !a.inConflict(addr) && a.clashJoining(s, addr) == nil
-		found = addr
-		return !ok
-	})
-	return found, ok
-}
-
 // exhausted says why a family is missing.
 func (a *Allocator) exhausted(r *Request, missing []Family, chosen map[Family]netip.Addr, candidates []*placedPool) error {
 	var families []string

@@ -19,7 +19,7 @@
 //
 // What pools are made of: parse.go reads it, range.go calculates with it, free.go finds what is free in it. pool.go says
 // whom a pool serves, placement.go which pool has an address, usage.go how many there are. request.go says what a Service
-// asks for, fit.go whether it may go on holding what it holds, choose.go what it gets, sharing.go with whom, holding.go
-// who holds what. withheld.go and memory.go know of addresses that are nobody's and not like others. allocator.go puts it
+// asks for, fit.go whether it may go on holding what it holds, choose.go what it gets, sharing.go with whom, joining.go
+// where it can join others, holding.go who holds what. withheld.go and memory.go know of addresses that are nobody's and not like others. allocator.go puts it
 // together.
 package ipam

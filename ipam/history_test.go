@@ -163,7 +163,7 @@ func mayLose(a *Allocator, id string, addr netip.Addr) bool {
 func (s *story) restart(random *rand.Rand, pools []Pool) {
 	former := s.a
 	for _, known := range former.services {
-		if !sameSharing(known.terms, known.request.Sharing) && len(known.addrs) > 0 {
+		if !known.terms.equal(&known.request.Sharing) && len(known.addrs) > 0 {
 			return
 		}
 	}
@@ -192,10 +192,6 @@ func (s *story) restart(random *rand.Rand, pools []Pool) {
 	for _, r := range requests {
 		s.a.Allocate(r, s.now)
 	}
-}
-
-func sameSharing(a, b Sharing) bool {
-	return a.Key == b.Key && a.Backend == b.Backend && slices.Equal(a.Ports, b.Ports)
 }
 
 // checkEveryFreeAddressCanBeHad takes all addresses that the pools say are available, by name, until none is left.

@@ -6,33 +6,30 @@ import (
 	"net/netip"
 	"slices"
 	"time"
-
-	"github.com/google/btree"
 )
 
 // clash says why a Service cannot hold an address beside those who do.
 func (a *Allocator) clash(s *service, addr netip.Addr) error {
-	return a.compare(s, addr, mayShare)
+	for _, holder := range a.holders[addr] {
+		if holder == s {
+			continue
+		}
+		if err := mayShare(addr, &s.request, &holder.request, &holder.terms); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // clashJoining says why a Service that does not hold an address yet cannot have it. SeparateNamespaces is asked only
 // here: it takes nothing from those who share already.
 func (a *Allocator) clashJoining(s *service, addr netip.Addr) error {
-	if a.options.SeparateNamespaces {
-		return a.compare(s, addr, mayShareInNamespace)
+	if err := a.clash(s, addr); err != nil || !a.options.SeparateNamespaces {
+		return err
 	}
-	return a.compare(s, addr, mayShare)
-}
-
-func (a *Allocator) compare(s *service, addr netip.Addr, mayShare func(netip.Addr, *Request, *Request) error) error {
 	for _, holder := range a.holders[addr] {
-		if holder == s {
-			continue
-		}
-		agreed := holder.request
-		agreed.Sharing = holder.terms
-		if err := mayShare(addr, &s.request, &agreed); err != nil {
-			return err
+		if holder != s && holder.request.Namespace != s.request.Namespace {
+			return inUse(addr, &holder.request, ", which is in another namespace, and this cluster lets Services share only within one: use another address")
 		}
 	}
 	return nil
@@ -62,6 +59,7 @@ func (a *Allocator) drop(s *service, addr netip.Addr, now time.Time) (unheld boo
 	a.holders[addr] = slices.DeleteFunc(a.holders[addr], func(holder *service) bool { return holder == s })
 	a.dropKey(s, addr)
 	if len(a.holders[addr]) > 0 {
+		a.reopen(addr)
 		return false
 	}
 	delete(a.holders, addr)
@@ -80,6 +78,9 @@ func (a *Allocator) drop(s *service, addr netip.Addr, now time.Time) (unheld boo
 // agree makes what a Service now asks for the terms under which it holds its addresses, unless they clash with those
 // who share them: then the old terms stay until it has other addresses.
 func (a *Allocator) agree(s *service) {
+	if s.terms.equal(&s.request.Sharing) {
+		return
+	}
 	for _, addr := range s.addrs {
 		if a.clash(s, addr) != nil {
 			return
@@ -91,28 +92,6 @@ func (a *Allocator) agree(s *service) {
 	s.terms = s.request.Sharing
 	for _, addr := range s.addrs {
 		a.indexKey(s, addr)
-	}
-}
-
-func (a *Allocator) indexKey(s *service, addr netip.Addr) {
-	key := s.terms.Key
-	if key == "" {
-		return
-	}
-	if a.shared[key] == nil {
-		a.shared[key] = btree.NewG(16, netip.Addr.Less)
-	}
-	a.shared[key].ReplaceOrInsert(addr)
-}
-
-// dropKey takes an address out of the index of a Service's key when no other holder has that key.
-func (a *Allocator) dropKey(s *service, addr netip.Addr) {
-	key := s.terms.Key
-	if a.shared[key] == nil || slices.ContainsFunc(a.holders[addr], func(other *service) bool { return other != s && other.terms.Key == key }) {
-		return
-	}
-	a.shared[key].Delete(addr)
-	if a.shared[key].Len() == 0 {
-		delete(a.shared, key)
+		a.reopen(addr)
 	}
 }

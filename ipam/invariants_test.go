@@ -5,6 +5,8 @@ package ipam
 import (
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -47,10 +49,10 @@ func checkSharers(t *testing.T, addr netip.Addr, sharers []*service) {
 	t.Helper()
 	for i, one := range sharers {
 		for _, two := range sharers[:i] {
-			x, y := one.request, two.request
-			x.Sharing, y.Sharing = one.terms, two.terms
-			if err := mayShare(addr, &x, &y); err != nil {
-				t.Errorf("%s and %s hold %s: %v", x.ID, y.ID, addr, err)
+			x := one.request
+			x.Sharing = one.terms
+			if err := mayShare(addr, &x, &two.request, &two.terms); err != nil {
+				t.Errorf("%s and %s hold %s: %v", x.ID, two.request.ID, addr, err)
 			}
 		}
 	}
@@ -67,14 +69,37 @@ func checkKeys(t *testing.T, a *Allocator, holders map[netip.Addr][]*service) {
 			}
 		}
 	}
-	for key, addrs := range a.shared {
-		addrs.Ascend(func(addr netip.Addr) bool {
+	for key, shared := range a.shared {
+		checkSearches(t, a, key, shared)
+		shared.addrs.Ascend(func(addr netip.Addr) bool {
 			got[key+" "+addr.String()] = true
 			return true
 		})
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("sharing keys (-want +got):\n%s", diff)
+	}
+}
+
+// checkSearches looks for an address that a search has passed and would find if it began anew.
+func checkSearches(t *testing.T, a *Allocator, key string, shared *sharers) {
+	t.Helper()
+	for who, past := range shared.searches {
+		terms := Sharing{Key: key, Backend: who.backend}
+		for name := range strings.FieldsSeq(who.ports) {
+			protocol, number, _ := strings.Cut(name, "/")
+			n, err := strconv.ParseUint(number, 10, 16)
+			if err != nil {
+				t.Fatal(err)
+			}
+			terms.Ports = append(terms.Ports, Port{protocol, uint16(n)})
+		}
+		shared.addrs.Ascend(func(addr netip.Addr) bool {
+			if addr.Less(past.end) && !past.changed.Has(addr) && a.joinable(&terms, who, addr) {
+				t.Errorf("%s can be joined under the key %q by %+v, but has been passed", addr, key, who)
+			}
+			return true
+		})
 	}
 }
 

@@ -123,6 +123,7 @@ func (a *Allocator) SetPools(pools []Pool) []Overlap {
 	slices.SortFunc(a.choice, func(x, y *placedPool) int { return compareChoice(&x.Pool, &y.Pool) })
 	a.configured = a.configured || len(pools) > 0
 	a.carryOver(former)
+	a.forgetSearches()
 	return overlaps
 }
 

@@ -27,39 +27,40 @@ type Port struct {
 
 func (p Port) String() string { return fmt.Sprintf("%s/%d", p.Protocol, p.Number) }
 
-// mayShare says why a Service cannot join the holder of addr, nil if it can.
-func mayShare(addr netip.Addr, joining, holder *Request) error {
-	refuse := func(format string, args ...any) error { return inUse(addr, holder, format, args...) }
-	mine, theirs := &joining.Sharing, &holder.Sharing
-	switch {
-	case mine.Key == "" && theirs.Key == "":
-		return refuse("")
-	case mine.Key == "":
-		return refuse(", which shares it under the key %q: set the same allow-shared-ip", theirs.Key)
-	case theirs.Key == "":
-		return refuse(", which does not share it: give both the same allow-shared-ip")
-	case mine.Key != theirs.Key:
-		return refuse(", which shares it under another key, %q instead of %q", theirs.Key, mine.Key)
-	case mine.Backend != theirs.Backend:
-		return refuse(", which has other backends: with externalTrafficPolicy Local, only Services with the same selector and namespace share")
-	}
-	for _, port := range mine.Ports {
-		if slices.Contains(theirs.Ports, port) {
-			return refuse(", which has port %s too: use another port or address", port)
-		}
-	}
-	return nil
+func (s *Sharing) equal(other *Sharing) bool {
+	return s.Key == other.Key && s.Backend == other.Backend && slices.Equal(s.Ports, other.Ports)
 }
 
-// mayShareInNamespace says the same where Services share only within their namespace.
-func mayShareInNamespace(addr netip.Addr, joining, holder *Request) error {
-	if err := mayShare(addr, joining, holder); err != nil {
-		return err
+// clashes tells whether Services on these terms cannot share an address. It is asked far more often than mayShare, which
+// says why.
+func (s *Sharing) clashes(other *Sharing) bool {
+	return s.Key == "" || s.Key != other.Key || s.Backend != other.Backend || s.commonPort(other) >= 0
+}
+
+// commonPort is the index of the first port that the other one has, too, negative if there is none.
+func (s *Sharing) commonPort(other *Sharing) int {
+	return slices.IndexFunc(s.Ports, func(port Port) bool { return slices.Contains(other.Ports, port) })
+}
+
+// mayShare says why a Service cannot join the holder of addr, which holds it on these terms; nil if it can.
+func mayShare(addr netip.Addr, joining, holder *Request, terms *Sharing) error {
+	refuse := func(format string, args ...any) error { return inUse(addr, holder, format, args...) }
+	mine := &joining.Sharing
+	switch {
+	case !mine.clashes(terms):
+		return nil
+	case mine.Key == "" && terms.Key == "":
+		return refuse("")
+	case mine.Key == "":
+		return refuse(", which shares it under the key %q: set the same allow-shared-ip", terms.Key)
+	case terms.Key == "":
+		return refuse(", which does not share it: give both the same allow-shared-ip")
+	case mine.Key != terms.Key:
+		return refuse(", which shares it under another key, %q instead of %q", terms.Key, mine.Key)
+	case mine.Backend != terms.Backend:
+		return refuse(", which has other backends: with externalTrafficPolicy Local, only Services with the same selector and namespace share")
 	}
-	if joining.Namespace != holder.Namespace {
-		return inUse(addr, holder, ", which is in another namespace, and this cluster lets Services share only within one: use another address")
-	}
-	return nil
+	return refuse(", which has port %s too: use another port or address", mine.Ports[mine.commonPort(terms)])
 }
 
 func inUse(addr netip.Addr, holder *Request, format string, args ...any) error {

@@ -78,6 +78,7 @@ func (a *Allocator) SetConflicts(conflicts map[netip.Addr]string) (changed bool)
 	slices.SortFunc(differ, netip.Addr.Compare) // the order in which they are free again must not depend on the map's
 	for _, addr := range differ {
 		a.refresh(addr)
+		a.reopen(addr)
 	}
 	return len(differ) > 0
 }
