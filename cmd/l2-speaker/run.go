@@ -159,11 +159,14 @@ func relay(ctx context.Context, announcer *announce.Announcer, transport *member
 		case <-announcer.Changes():
 			interfaces()
 		case sighting := <-announcer.Sightings():
-			if sighting.Kind == announce.KindProbe {
-				speaker.Rival(sighting.Addr, sighting.MAC.String(), sighting.Interface)
-			} else {
-				speaker.Sight(sighting.Addr, sighting.MAC.String(), sighting.Interface)
+			bring := speaker.Sight
+			switch sighting.Kind {
+			case announce.KindProbe:
+				bring = speaker.Rival
+			case announce.KindUse:
+				bring = speaker.Use
 			}
+			bring(sighting.Addr, sighting.MAC.String(), sighting.Interface)
 		case datagram := <-transport.Datagrams():
 			speaker.Hear(datagram.Data, datagram.At)
 		}

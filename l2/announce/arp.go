@@ -85,6 +85,10 @@ func (arpProtocol) request(frame []byte, mac MAC) (netip.Addr, DropReason) {
 	return target, passed
 }
 
+func (arpProtocol) asker(frame []byte) (netip.Addr, MAC) {
+	return netip.AddrFrom4([4]byte(frame[arpSender:])), MAC(frame[arpSenderMAC:])
+}
+
 func (arpProtocol) reply(frame []byte, mac MAC) []byte {
 	frame = frame[:arpLength] // without the padding, which is the stranger's
 	asker := [10]byte(frame[arpSenderMAC:])

@@ -331,7 +331,8 @@ func newResponder(t testing.TB, n int, counts *Metrics) *responder {
 	l := &link{}
 	l.state.Store(&linkState{name: "lan0", mac: ourMAC, up: true})
 	return &responder{
-		proto: arpProtocol{}, link: &l.state, vips: &a.vips, alive: a.config.Alive, turn: &turn{}, drops: a.metrics.drops(protocolARP),
+		proto: arpProtocol{}, link: &l.state, vips: &a.vips, claims: &claimReader{announcer: a, link: l, drops: a.metrics.drops(protocolARP)},
+		alive: a.config.Alive, turn: &turn{}, drops: a.metrics.drops(protocolARP),
 	}
 }
 
@@ -349,7 +350,10 @@ func TestAnswerReasons(t *testing.T) {
 	alive := true
 	var state link
 	state.state.Store(&linkState{name: "lan0", mac: ourMAC})
-	r := &responder{proto: arpProtocol{}, link: &state.state, vips: &a.vips, alive: func() bool { return alive }, turn: &turn{}}
+	r := &responder{
+		proto: arpProtocol{}, link: &state.state, vips: &a.vips, claims: &claimReader{announcer: a, link: &state},
+		alive: func() bool { return alive }, turn: &turn{},
+	}
 	expect := func(target netip.Addr, want DropReason) {
 		t.Helper()
 		if _, _, reason := r.answer(requestFrame(t, clientIP, target)); reason != want {

@@ -74,8 +74,10 @@ func (a *Announcer) openLink(index int, state *linkState) (*link, error) {
 	}
 	for _, p := range l.ports {
 		drops := a.metrics.drops(p.proto.name())
-		r := &responder{proto: p.proto, link: &l.state, vips: &a.vips, alive: a.config.Alive, turn: &p.replies, drops: drops}
 		c := &claimReader{announcer: a, link: l, proto: p.proto, drops: drops}
+		r := &responder{
+			proto: p.proto, link: &l.state, vips: &a.vips, claims: c, alive: a.config.Alive, turn: &p.replies, drops: drops,
+		}
 		l.readers.Go(func() { a.read(l, p.requests, r.receive) })
 		l.readers.Go(func() { a.read(l, p.claims, c.receive) })
 	}
@@ -219,12 +221,13 @@ func (l *link) countLost(m *Metrics) {
 
 // responder answers the requests on one link. The goroutine that reads them owns it.
 type responder struct {
-	proto protocol
-	link  *atomic.Pointer[linkState]
-	vips  *table[vip]
-	alive func() bool
-	turn  *turn
-	drops *dropCounters
+	proto  protocol
+	link   *atomic.Pointer[linkState]
+	vips   *table[vip]
+	claims *claimReader
+	alive  func() bool
+	turn   *turn
+	drops  *dropCounters
 }
 
 // receive answers one frame or counts why not.
@@ -249,6 +252,7 @@ func (r *responder) answer(frame []byte) ([]byte, *vip, DropReason) {
 	if reason != passed {
 		return nil, nil, reason
 	}
+	r.claims.asks(r.proto.asker(frame))
 	v := r.vips.get(target)
 	if v == nil {
 		return nil, nil, NotAnnounced

@@ -113,14 +113,19 @@ func (ndpProtocol) request(frame []byte, mac MAC) (netip.Addr, DropReason) {
 	return target, passed
 }
 
+func (ndpProtocol) asker(frame []byte) (netip.Addr, MAC) {
+	mac, optioned, _ := ndpOption(frame, ndp.Source)
+	if !optioned {
+		mac = MAC(frame[etherSource:])
+	}
+	return addressAt(frame, ipv6Source), mac
+}
+
 // reply makes a solicitation into the advertisement that answers it (RFC 4861 section 7.2.4). It goes to the MAC inside the
 // packet, which may differ from the frame's source, as in ARP; a question to one host needs not name one, and is answered to where it
 // came from. Who has no address yet is answered by telling everybody.
-func (ndpProtocol) reply(frame []byte, mac MAC) []byte {
-	asker, optioned, _ := ndpOption(frame, ndp.Source)
-	if !optioned {
-		asker = MAC(frame[etherSource:])
-	}
+func (p ndpProtocol) reply(frame []byte, mac MAC) []byte {
+	_, asker := p.asker(frame)
 	to := [16]byte(frame[ipv6Source:])
 	flags := byte(ndpSolicited | ndpOverride)
 	if to == ([16]byte{}) {

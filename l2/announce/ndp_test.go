@@ -487,7 +487,8 @@ func newResponder6(t testing.TB, n int, counts *Metrics) *responder {
 	l := &link{}
 	l.state.Store(&linkState{name: "lan0", mac: ourMAC, up: true})
 	return &responder{
-		proto: ndpProtocol{}, link: &l.state, vips: &a.vips, alive: a.config.Alive, turn: &turn{}, drops: a.metrics.drops(protocolNDP),
+		proto: ndpProtocol{}, link: &l.state, vips: &a.vips, claims: &claimReader{announcer: a, link: l, drops: a.metrics.drops(protocolNDP)},
+		alive: a.config.Alive, turn: &turn{}, drops: a.metrics.drops(protocolNDP),
 	}
 }
 
@@ -530,7 +531,9 @@ func TestNDPDoesNotAnswerForIPv4(t *testing.T) {
 	a.Announce(vip1, nil)
 	var state link
 	state.state.Store(&linkState{name: "lan0", mac: ourMAC})
-	r := &responder{proto: ndpProtocol{}, link: &state.state, vips: &a.vips, alive: a.config.Alive, turn: &turn{}}
+	r := &responder{
+		proto: ndpProtocol{}, link: &state.state, vips: &a.vips, claims: &claimReader{announcer: a, link: &state}, alive: a.config.Alive, turn: &turn{},
+	}
 	mapped := netip.AddrFrom16(vip1.As16())
 	frame := patched(solicitation(t, clientIP6, vip6), ndpTarget, mapped.AsSlice()...)
 	if _, _, reason := r.answer(frame); reason != NotAnnounced {

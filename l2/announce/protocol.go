@@ -25,6 +25,8 @@ type protocol interface {
 	requestFilter() []bpf.Instruction
 	// request finds out which address the frame asks for, or why it gets no answer. mac is the interface's.
 	request(frame []byte, mac MAC) (netip.Addr, DropReason)
+	// asker is in whose name a frame that request has accepted asks; the zero or unspecified Addr is nobody's.
+	asker(frame []byte) (netip.Addr, MAC)
 	// reply turns a frame that request has accepted into the answer, in place if there is room for it.
 	reply(frame []byte, mac MAC) []byte
 

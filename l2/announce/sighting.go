@@ -31,6 +31,10 @@ const (
 	// KindProbe is no claim yet: another host finds out whether it can have the address, as this one does. It is reported
 	// from a Probe on, for two seconds, while the address is not announced here (RFC 5227 section 2.1.1, RFC 4862 section 5.4.3).
 	KindProbe
+	// KindUse is neither told nor asked: another host asks for a third address in the name of this one, as a kernel does that has
+	// it (RFC 5227 section 2.4 takes any ARP packet for a conflict). It is reported while the address is announced here, or
+	// within two seconds of a Probe for it. Solicitations come in only by chance or through the groups of VIPs, for they are not broadcast.
+	KindUse
 )
 
 func (k Kind) String() string {
@@ -41,6 +45,8 @@ func (k Kind) String() string {
 		return "reply"
 	case KindProbe:
 		return "probe"
+	case KindUse:
+		return "use"
 	}
 	return "unknown"
 }
@@ -119,7 +125,8 @@ func (a *Announcer) narrowFilters() {
 	}
 }
 
-// claimReader passes on what one link's claim socket hears. Its goroutine owns it.
+// claimReader passes on what one link's claim socket hears, and whom its request socket hears ask. It has no state of its own, and both
+// goroutines use it.
 type claimReader struct {
 	announcer *Announcer
 	link      *link
@@ -149,6 +156,22 @@ func (r *claimReader) pass(frame []byte) DropReason {
 	if kind == KindProbe && (!c.probing() || r.announcer.vips.get(addr) != nil) {
 		return NotProbed
 	}
+	return r.sight(c, addr, mac, kind)
+}
+
+// asks looks at who asks for what. That is no claim to be counted when it is not passed on because nobody cares.
+func (r *claimReader) asks(addr netip.Addr, mac MAC) {
+	c := r.announcer.heard.get(addr)
+	if c == nil || (!c.probing() && r.announcer.vips.get(addr) == nil) || slices.Contains(*r.announcer.ownMACs.Load(), mac) {
+		return
+	}
+	if reason := r.sight(c, addr, mac, KindUse); reason != passed {
+		r.drops[reason].Inc()
+	}
+}
+
+// sight passes a claim on, unless there are too many.
+func (r *claimReader) sight(c *claim, addr netip.Addr, mac MAC, kind Kind) DropReason {
 	if !c.limiter.Allow() {
 		return RateLimited
 	}

@@ -11,7 +11,7 @@ import (
 // sight takes in that another host announced a VIP or answered for it (E7).
 func (c *Core) sight(v *View, sighting Sighting, out *Actions) {
 	vip := c.vips[sighting.VIP]
-	if vip == nil || sighting.Node == c.node {
+	if vip == nil || sighting.Node == c.node || sighting.Use && sighting.Node != "" {
 		return
 	}
 	if sighting.Rival { // other speakers probe as well, and their Leases say who may have it

@@ -294,6 +294,13 @@ func (s *Speaker) Rival(address netip.Addr, mac, iface string) {
 	})
 }
 
+// Use brings that another host asked for a third address in the name of this one.
+func (s *Speaker) Use(address netip.Addr, mac, iface string) {
+	s.postSighting(func() {
+		s.sightings = append(s.sightings, Sighting{VIP: address, Node: s.view.MACs.Node(mac), MAC: mac, Interface: iface, Use: true})
+	})
+}
+
 // Hear brings a heartbeat datagram from the LAN, received at the given time. It does not wake the loop, whose next turn is
 // soon enough to judge silence; and it is checked here, so that what a stranger sends costs the loop nothing.
 func (s *Speaker) Hear(datagram []byte, at time.Time) {

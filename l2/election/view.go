@@ -87,6 +87,9 @@ type Sighting struct {
 	// Rival is set when the host did not say that it has the VIP, but asked whether anybody has, in order to take it (RFC 5227 section
 	// 2.1.1, RFC 4862 section 5.4.3).
 	Rival bool
+	// Use is set when the host did not say that it has the VIP, but asked for another address in its name (RFC 5227 section 2.4). A stranger
+	// has it then; a speaker's kernel may have it for reasons of its own, and that is no announcement (E8).
+	Use bool
 	// Unclaimed is set, in a conflict, when the VIP is not announced because of it.
 	Unclaimed bool
 }

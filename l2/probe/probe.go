@@ -148,7 +148,7 @@ func ask(ctx context.Context, announcer *announce.Announcer, address netip.Addr,
 				announcer.Probe(address, interfaces)
 			}
 		case sighting := <-announcer.Sightings():
-			if sighting.Addr != address || sighting.Kind == announce.KindProbe {
+			if sighting.Addr != address || sighting.Kind == announce.KindProbe || sighting.Kind == announce.KindUse {
 				continue
 			}
 			answer := inspect.Answer{MAC: sighting.MAC.String(), Interface: sighting.Interface, After: inspect.Span(sighting.At.Sub(began))}
