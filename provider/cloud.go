@@ -162,12 +162,10 @@ func (c *Cloud) start(ctx context.Context, factory informers.SharedInformerFacto
 
 // run seeds the allocator and keeps everything up to date until ctx is done.
 func (c *Cloud) run(ctx context.Context) {
-	logger := klog.FromContext(ctx)
 	if !cache.WaitForCacheSync(ctx.Done(), c.services.ServiceInformer.Informer().HasSynced, c.caches.namespaces.Informer().HasSynced,
 		c.caches.nodes.Informer().HasSynced, c.caches.pools.HasSynced, c.caches.leases.HasSynced) {
 		return
 	}
-	c.readPools(logger)
 	if !c.seedUntilDone(ctx) {
 		return
 	}

@@ -16,7 +16,13 @@ import (
 // labelNamespace replaces the labels of namespace default.
 func (r *rig) labelNamespace(labels map[string]string) {
 	r.t.Helper()
-	namespace := &v1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default", Labels: labels}}
+	r.labelNamespaceAt("", labels)
+}
+
+// labelNamespaceAt also says which version the namespace then has: the API server in memory counts none.
+func (r *rig) labelNamespaceAt(version string, labels map[string]string) {
+	r.t.Helper()
+	namespace := &v1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default", ResourceVersion: version, Labels: labels}}
 	if _, err := r.kube.CoreV1().Namespaces().Update(r.t.Context(), namespace, metav1.UpdateOptions{}); err != nil {
 		r.t.Fatal(err)
 	}

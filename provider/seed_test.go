@@ -12,7 +12,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
 	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/client-go/tools/cache"
 )
 
 func TestRestartMovesAndWritesNothing(t *testing.T) {
@@ -110,5 +112,106 @@ func TestNoPoolYetLeavesAddressesAlone(t *testing.T) {
 		r.createPool(addressPool("a", "192.168.1.240/28"))
 		r.has("web", "192.168.1.240")
 		r.wantTold("web")
+	})
+}
+
+// staleNamespaces has the first list that an informer makes of namespaces show an old one without labels, as a lagging API
+// server without streamed lists may, and its watch say nothing for so long. That of the seeding shows what is there.
+func (r *rig) staleNamespaces(lag time.Duration) {
+	var lists, watches atomic.Int32
+	r.kube.PrependReactor("list", "namespaces", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		if action.(clienttesting.ListActionImpl).ListOptions.ResourceVersion != "0" || lists.Add(1) > 1 {
+			return false, nil, nil
+		}
+		return true, &v1.NamespaceList{Items: []v1.Namespace{{ObjectMeta: metav1.ObjectMeta{Name: "default", ResourceVersion: "5"}}}}, nil
+	})
+	r.kube.PrependWatchReactor("namespaces", func(action clienttesting.Action) (bool, watch.Interface, error) {
+		if action.(clienttesting.WatchActionImpl).ListOptions.SendInitialEvents != nil {
+			return true, nil, apierrors.NewInvalid(v1.SchemeGroupVersion.WithKind("Namespace").GroupKind(), "", nil)
+		}
+		if watches.Add(1) > 1 {
+			return false, nil, nil
+		}
+		silent := watch.NewFake()
+		time.AfterFunc(lag, silent.Stop)
+		return true, silent, nil
+	})
+}
+
+// TestCachesMustHaveComeAsFarAsTheAPIServer: labels of a namespace that a cache does not show yet take nothing away.
+func TestCachesMustHaveComeAsFarAsTheAPIServer(t *testing.T) {
+	for name, tt := range map[string]struct {
+		lag, ready time.Duration
+		want       string
+	}{
+		"in time":  {5 * time.Second, 7 * time.Second, "192.168.1.240"},
+		"too late": {time.Minute, cachesPatience + 2*seedRetryInterval, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			reserved := addressPool("a", "192.168.1.240/28")
+			reserved.Spec.AllocateTo = tenants("red")
+			play(t, Options{}, objects(reserved), func(r *rig) {
+				r.labelNamespaceAt("7", map[string]string{"team": "red"})
+				r.create(service("web"))
+				r.has("web", "192.168.1.240")
+				r.stop()
+				r.staleNamespaces(tt.lag)
+				start := time.Now()
+				r.start(Options{})
+				time.Sleep(min(tt.lag, cachesPatience) - time.Since(start) - time.Second)
+				if r.cloud.Ready() {
+					t.Error("ready by an old cache")
+				}
+				time.Sleep(tt.ready - time.Since(start))
+				if !r.cloud.Ready() {
+					t.Error("not ready")
+				}
+				time.Sleep(5 * time.Second)
+				r.has("web", tt.want)
+			})
+		})
+	}
+}
+
+func TestReached(t *testing.T) {
+	at := func(name, version string) v1.Service {
+		return v1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, ResourceVersion: version}}
+	}
+	for name, tt := range map[string]struct {
+		cached, listed []v1.Service
+		want           bool
+	}{
+		"nothing":               {nil, nil, true},
+		"the same":              {[]v1.Service{at("a", "3")}, []v1.Service{at("a", "3")}, true},
+		"older":                 {[]v1.Service{at("a", "9")}, []v1.Service{at("a", "10")}, false},
+		"newer":                 {[]v1.Service{at("a", "21")}, []v1.Service{at("a", "10")}, true},
+		"not seen yet":          {nil, []v1.Service{at("a", "10")}, false},
+		"made since":            {[]v1.Service{at("a", "21")}, nil, true},
+		"deletion not seen yet": {[]v1.Service{at("a", "10")}, nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := cache.NewStore(cache.MetaNamespaceKeyFunc)
+			for i := range tt.cached {
+				if err := store.Add(&tt.cached[i]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			list := &v1.ServiceList{ListMeta: metav1.ListMeta{ResourceVersion: "20"}, Items: tt.listed}
+			if got := reached(store, list); got != tt.want {
+				t.Errorf("reached: %t, want %t", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestServiceDeletedDuringTheSeeding: what it held is free, though its deletion was seen before it was restored.
+func TestServiceDeletedDuringTheSeeding(t *testing.T) {
+	play(t, Options{}, objects(addressPool("a", "192.168.1.240/32"), service("waits", born(5))), func(r *rig) {
+		r.has("waits", "192.168.1.240")
+		r.remove("waits")
+		gone := service("gone", holding("192.168.1.240"))
+		r.cloud.restore(t.Context(), []v1.Service{*gone}, true)
+		r.create(service("next"))
+		r.has("next", "192.168.1.240")
 	})
 }

@@ -86,6 +86,12 @@ func (s *services) ours(svc *v1.Service) bool {
 	return svc.Spec.Type == v1.ServiceTypeLoadBalancer && s.isOurClass(svc.Spec.LoadBalancerClass)
 }
 
+// mayHold tells whether a Service is still there, and wants what it holds or has it cleaned up by us.
+func (s *services) mayHold(svc *v1.Service) bool {
+	cached, err := s.ServiceInformer.Lister().Services(svc.Namespace).Get(svc.Name)
+	return err == nil && cached.UID == svc.UID && (s.ours(cached) || servicehelpers.HasLBFinalizer(cached))
+}
+
 func (s *services) isOurClass(class *string) bool {
 	if class == nil {
 		return s.serveClassless
