@@ -108,12 +108,13 @@ func (a *Allocator) Name(id string) (namespace, name string, ok bool) {
 }
 
 // Restore gives a Service the addresses that a record says it holds. Call it for the oldest Service first: where two
-// claim what they cannot share, the first keeps it. Whether the addresses fit is left to Allocate.
+// claim one and either has no sharing key, the first keeps it. Where both have one they did share it, perhaps on terms
+// that one of them does not ask for any more, and hold it both. Whether the addresses fit is left to Allocate.
 func (a *Allocator) Restore(r Request, addrs []netip.Addr) {
 	s := a.know(r)
 	for _, addr := range addrs {
-		if err := a.clash(s, addr); err != nil {
-			s.lost = append(s.lost, Loss{addr, err.Error()})
+		if !a.sharedBefore(s, addr) {
+			s.lost = append(s.lost, Loss{addr, a.clash(s, addr).Error()})
 			continue
 		}
 		a.hold(s, addr)

@@ -39,7 +39,7 @@ func (a *Allocator) fit(s *service, addr netip.Addr) (fit, string) {
 	case conflict && !byName:
 		return yield, who
 	}
-	if err := a.clash(s, addr); err != nil {
+	if err := a.clashStaying(s, addr); err != nil {
 		return yield, err.Error()
 	}
 	return fits, "the Service holds another one of this family"

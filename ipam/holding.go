@@ -21,6 +21,30 @@ func (a *Allocator) clash(s *service, addr netip.Addr) error {
 	return nil
 }
 
+// clashStaying says why a Service should leave an address that it holds. Only a record brings Services together whose
+// terms clash (Restore), and does not say which of them changed its own: then the younger one leaves.
+func (a *Allocator) clashStaying(s *service, addr netip.Addr) error {
+	if !s.terms.equal(&s.request.Sharing) {
+		return a.clash(s, addr)
+	}
+	for _, holder := range a.holders[addr] {
+		if holder == s || compareAge(&s.request, &holder.request) < 0 {
+			continue
+		}
+		if err := mayShare(addr, &s.request, &holder.request, &holder.terms); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sharedBefore tells whether a Service may have shared an address with those who hold it.
+func (a *Allocator) sharedBefore(s *service, addr netip.Addr) bool {
+	return !slices.ContainsFunc(a.holders[addr], func(holder *service) bool {
+		return holder != s && (s.request.Sharing.Key == "" || holder.terms.Key == "")
+	})
+}
+
 // clashJoining says why a Service that does not hold an address yet cannot have it. SeparateNamespaces is asked only
 // here: it takes nothing from those who share already.
 func (a *Allocator) clashJoining(s *service, addr netip.Addr) error {

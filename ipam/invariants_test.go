@@ -31,7 +31,7 @@ func checkInvariants(t *testing.T, a *Allocator) {
 		t.Errorf("%d addresses are held, but %d have holders", len(holders), len(a.holders))
 	}
 	for addr, sharers := range holders {
-		checkSharers(t, addr, sharers)
+		checkSharers(t, a, addr, sharers)
 		if _, quarantined := a.quarantined[addr]; quarantined {
 			t.Errorf("%s is in quarantine and held", addr)
 		}
@@ -45,12 +45,19 @@ func checkInvariants(t *testing.T, a *Allocator) {
 	}
 }
 
-func checkSharers(t *testing.T, addr netip.Addr, sharers []*service) {
+func checkSharers(t *testing.T, a *Allocator, addr netip.Addr, sharers []*service) {
 	t.Helper()
 	for i, one := range sharers {
 		for _, two := range sharers[:i] {
 			x := one.request
 			x.Sharing = one.terms
+			younger := one
+			if compareAge(&two.request, &x) > 0 {
+				younger = two
+			}
+			if one.terms.Key != "" && two.terms.Key != "" && (younger.err != nil || !a.configured) {
+				continue // records brought them together, and it has not found another address yet, or no pool has been read
+			}
 			if err := mayShare(addr, &x, &two.request, &two.terms); err != nil {
 				t.Errorf("%s and %s hold %s: %v", x.ID, two.request.ID, addr, err)
 			}

@@ -21,6 +21,47 @@ func TestRestoreOlderKeeps(t *testing.T) {
 	}
 }
 
+// TestRestoreOfSharersWhoseTermsClash: records do not say on which terms Services share an address. Nobody loses it
+// before there is another one.
+func TestRestoreOfSharersWhoseTermsClash(t *testing.T) {
+	young := func(r *Request) { r.Created = epoch.Add(time.Minute) }
+	for _, tt := range []struct {
+		rule       string
+		last       string // address of the pool
+		key        string // of the old one, after its change
+		port       uint16
+		old, young string
+	}{
+		{"no other address", "10.0.0.0", "k", 81, "10.0.0.0", "10.0.0.0 ! no free IPv4 address in pool a: 1 of 1 in use"},
+		{"no other address, another key", "10.0.0.0", "l", 80, "10.0.0.0", "10.0.0.0 ! no free IPv4 address in pool a: 1 of 1 in use"},
+		{"another address", "10.0.0.1", "k", 81, "10.0.0.0", "10.0.0.1"},
+	} {
+		t.Run(tt.rule, func(t *testing.T) {
+			before := newStory(t, pool(t, "a", "10.0.0.0/32"))
+			before.gets("10.0.0.0", "old", sharing("k", "", 80))
+			before.gets("10.0.0.0", "young", young, sharing("k", "", 81))
+			before.gets("10.0.0.0 ! no free IPv4 address in pool a: 1 of 1 in use", "old", sharing(tt.key, "", tt.port))
+			for _, order := range [][]string{{"old", "young"}, {"young", "old"}} {
+				s := newStory(t, pool(t, "a", "10.0.0.0-"+tt.last))
+				s.a.Restore(s.request("old", sharing(tt.key, "", tt.port)), before.a.Held("old"))
+				s.a.Restore(s.request("young", young, sharing("k", "", 81)), before.a.Held("young"))
+				for _, name := range order {
+					if name == "old" {
+						s.gets(tt.old, name, sharing(tt.key, "", tt.port))
+					} else {
+						s.gets(tt.young, name, young, sharing("k", "", 81))
+					}
+				}
+				checkInvariants(t, s.a)
+				s.releases("old")
+				s.a.Settle(false, s.now)
+				s.gets(tt.young[:len("10.0.0.0")], "young", young, sharing("k", "", 81))
+				checkInvariants(t, s.a)
+			}
+		})
+	}
+}
+
 func TestRestoredBeforeAnyPoolIsLeftAlone(t *testing.T) {
 	s := newStory(t)
 	s.a.Restore(s.request("one"), addrs("10.0.0.2"))
