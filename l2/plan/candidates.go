@@ -12,7 +12,7 @@ import (
 )
 
 // MaxCandidates is how many candidates of a VIP are listed; its holder is listed in addition. Others have their turn only when
-// all of these are live and yet refuse; Order lists them too.
+// all of these are live and yet refuse.
 const MaxCandidates = 8
 
 // Candidates orders the nodes that may announce a VIP and are live, best first, at most MaxCandidates and the holder. Held says
@@ -33,35 +33,6 @@ func Candidates(vips map[netip.Addr]VIP, live func(node string) bool, held map[n
 	s.keep()
 	s.place()
 	return s.orders()
-}
-
-// Order lists every live node that may announce a VIP: first the candidates given, in their order, then the others, best first
-// as in Candidates. It is for the VIP that none of its candidates takes. The same input has the same answer on every node.
-func Order(vip VIP, live func(node string) bool, candidates []string) []string {
-	type ranked struct {
-		candidate
-		weight uint64
-	}
-	seed := hashAddr(vip.Addr)
-	var others []ranked
-	order := make([]string, 0, len(vip.Nodes))
-	for _, name := range candidates {
-		if vip.Nodes[name].Eligible && live(name) {
-			order = append(order, name)
-		}
-	}
-	for name, verdict := range vip.Nodes {
-		if verdict.Eligible && !slices.Contains(candidates, name) && live(name) {
-			others = append(others, ranked{candidate{name, verdict.Score, verdict.InSubnet}, mix(seed ^ hashText(name))})
-		}
-	}
-	slices.SortFunc(others, func(a, b ranked) int {
-		return cmp.Or(better(a.candidate, b.candidate), cmp.Compare(b.weight, a.weight), strings.Compare(a.name, b.name))
-	})
-	for _, each := range others {
-		order = append(order, each.name)
-	}
-	return order
 }
 
 // spread is one computation of Candidates. Nodes are meant by their index in names.

@@ -288,49 +288,6 @@ func TestCandidatesOfRandomPlans(t *testing.T) {
 	}
 }
 
-// Order has every candidate once: those of Candidates first, then all others that may announce the VIP, in the same tiers.
-func TestOrderListsAll(t *testing.T) {
-	for seed := range uint64(100) {
-		random := rand.New(rand.NewPCG(seed, 4))
-		verdicts := map[string]Verdict{}
-		for n := range 1 + random.IntN(40) {
-			verdicts[nodeName(n)] = Verdict{Eligible: random.IntN(4) > 0, Score: int32(random.IntN(3)), InSubnet: random.IntN(2) == 0}
-		}
-		vips := vipsWith(30, verdicts)
-		held := map[netip.Addr]string{}
-		for addr := range vips {
-			held[addr] = nodeName(7)
-		}
-		live := func(node string) bool { return node != nodeName(3) }
-		eligible := 0
-		for node, verdict := range verdicts {
-			if verdict.Eligible && live(node) {
-				eligible++
-			}
-		}
-		for addr, listed := range Candidates(vips, live, held) {
-			order := Order(vips[addr], live, listed)
-			if diff := cmp.Diff(listed, order[:len(listed)]); diff != "" {
-				t.Fatalf("seed %d: %s: the candidates are not the first: %s", seed, addr, diff)
-			}
-			if sorted := slices.Sorted(slices.Values(order)); len(order) != eligible || len(slices.Compact(sorted)) != eligible {
-				t.Fatalf("seed %d: %s: %d of %d nodes: %v", seed, addr, len(order), eligible, order)
-			}
-			for n, node := range order {
-				if !verdicts[node].Eligible || !live(node) {
-					t.Fatalf("seed %d: %s: %s may not announce it", seed, addr, node)
-				}
-				if n > len(listed) && betterThan(verdicts[node], verdicts[order[n-1]]) {
-					t.Fatalf("seed %d: %s: %s stands behind %s", seed, addr, node, order[n-1])
-				}
-			}
-		}
-	}
-	if got := Order(VIP{Nodes: map[string]Verdict{"a": {}, "b": {Eligible: true}}}, everyNode, []string{"a", "ghost"}); len(got) != 1 || got[0] != "b" {
-		t.Errorf("candidates that may not announce it any more: %v", got)
-	}
-}
-
 func betterThan(a, b Verdict) bool {
 	return a.Score > b.Score || a.Score == b.Score && a.InSubnet && !b.InSubnet
 }
@@ -375,16 +332,6 @@ func TestMovesHaveACause(t *testing.T) {
 				t.Fatalf("seed %d: the fullest of %d nodes has %d of %d", seed, alive, got, count)
 			}
 			held = firsts(orders)
-		}
-	}
-}
-
-func BenchmarkOrder(b *testing.B) {
-	vips := spreadOf(1, 200)
-	for addr, listed := range Candidates(vips, everyNode, nil) {
-		b.ReportAllocs()
-		for b.Loop() {
-			Order(vips[addr], everyNode, listed)
 		}
 	}
 }
