@@ -76,13 +76,13 @@ func TestInterfacesOfSessions(t *testing.T) {
 		text string
 		want []plan.Interface
 	}{
-		{"eth0=192.168.1.11/24", []plan.Interface{{Name: "eth0", Up: true, Subnets: []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24")}}}},
+		{"eth0=192.168.1.11/24", []plan.Interface{{Name: "eth0", Up: true, Subnets: []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24")}, Addresses: []netip.Addr{netip.MustParseAddr("192.168.1.11")}}}},
 		{"", nil},
 		{";", []plan.Interface{}},
 	} {
 		lease.Annotations[names.AnnotationInterfaces] = test.text
 		s.observe(lease, now)
-		if diff := cmp.Diff(test.want, s.speakers(now)["node-1"].Interfaces, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+		if diff := cmp.Diff(test.want, s.speakers(now)["node-1"].Interfaces, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
 			t.Errorf("%q: %s", test.text, diff)
 		}
 	}

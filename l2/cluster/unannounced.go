@@ -10,7 +10,7 @@ import (
 
 // reasonsOfVIPs are those that concern a VIP and so every node.
 var reasonsOfVIPs = []plan.Reason{
-	plan.NoPool, plan.NoAdvertisement, plan.SharedNotAdvertised, plan.InvalidSelector, plan.NoReadyEndpoints, plan.NoEligibleNode,
+	plan.NoPool, plan.AddressOfNode, plan.NoAdvertisement, plan.SharedNotAdvertised, plan.InvalidSelector, plan.NoReadyEndpoints, plan.NoEligibleNode,
 }
 
 // Unannounced counts the VIPs that no node may announce by the last plan, under each reason that concerns a VIP. Before

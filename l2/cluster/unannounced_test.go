@@ -27,7 +27,7 @@ func TestUnannouncedCountsByReason(t *testing.T) {
 	}{{vips, 2, 1}, {nil, 0, 0}} {
 		r.count(tt.vips)
 		want := map[plan.Reason]int{
-			plan.NoPool: 0, plan.NoAdvertisement: tt.missing, plan.SharedNotAdvertised: 0, plan.InvalidSelector: 0, plan.NoReadyEndpoints: 0, plan.NoEligibleNode: tt.nodes,
+			plan.NoPool: 0, plan.AddressOfNode: 0, plan.NoAdvertisement: tt.missing, plan.SharedNotAdvertised: 0, plan.InvalidSelector: 0, plan.NoReadyEndpoints: 0, plan.NoEligibleNode: tt.nodes,
 		}
 		if diff := cmp.Diff(want, r.Unannounced()); diff != "" {
 			t.Errorf("%d VIPs (-want +got):\n%s", len(tt.vips), diff)

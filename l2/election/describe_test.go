@@ -30,19 +30,27 @@ func TestInterfacesOnTheSessionLease(t *testing.T) {
 		{"", nil},
 		{FormatInterfaces(nil), []plan.Interface{}},
 		{text, []plan.Interface{
-			{Name: "eth0", Up: true, Subnets: []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24"), netip.MustParsePrefix("fd00:1::/64")}},
+			{Name: "eth0", Up: true, Subnets: []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24"), netip.MustParsePrefix("fd00:1::/64")}, Addresses: addresses("192.168.1.11", "fd00:1::b")},
 			{Name: "eth1", Up: true},
-			{Name: "eth2", Subnets: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}},
+			{Name: "eth2", Subnets: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}, Addresses: addresses("10.1.0.1")},
 		}},
 		{"down:=10.0.0.1/8", []plan.Interface{}},
 		{"eth0=nonsense,10.0.0.1/8;;=1.2.3.4/8;what", []plan.Interface{
-			{Name: "eth0", Up: true, Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}},
+			{Name: "eth0", Up: true, Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Addresses: addresses("10.0.0.1")},
 		}},
 	} {
-		if diff := cmp.Diff(test.want, ParseInterfaces(test.text), cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+		if diff := cmp.Diff(test.want, ParseInterfaces(test.text), cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
 			t.Errorf("ParseInterfaces(%q): %s", test.text, diff)
 		}
 	}
+}
+
+func addresses(texts ...string) []netip.Addr {
+	var list []netip.Addr
+	for _, text := range texts {
+		list = append(list, netip.MustParseAddr(text))
+	}
+	return list
 }
 
 // A speaker whose interfaces are all down is known for having none, and what is down is nowhere to announce on.

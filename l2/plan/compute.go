@@ -36,9 +36,18 @@ type planner struct {
 	endpoints map[endpointsKey]*endpoints
 	// subnets of all speakers, without repetition.
 	subnets []netip.Prefix
-	kinds   map[string]*kind
+	// own are the nodes' own addresses.
+	own   map[netip.Addr]bool
+	kinds map[string]*kind
 	// verdicts are what kinds have in common that differ in local endpoints only; indexed like nodes, cordons left out.
-	verdicts map[string][]Verdict
+	verdicts map[string][]judged
+}
+
+// judged is a verdict that does not depend on other nodes and endpoints.
+type judged struct {
+	Verdict
+	// cutOff is set when the node's interface in the VIP's subnet is down.
+	cutOff bool
 }
 
 // kind is what VIPs have in common.
@@ -59,7 +68,8 @@ func newPlanner(state State) *planner {
 		pools:    readPools(state.Pools),
 		services: map[netip.Addr][]*corev1.Service{},
 		kinds:    map[string]*kind{},
-		verdicts: map[string][]Verdict{},
+		verdicts: map[string][]judged{},
+		own:      ownAddresses(state),
 	}
 	index := make(map[string]int32, len(p.nodes))
 	subnets := map[netip.Prefix]bool{}
@@ -169,6 +179,9 @@ func (p *planner) kindOf(addr netip.Addr, services []*corev1.Service) (pool stri
 	if !ok {
 		return "", p.refused(NoPool)
 	}
+	if p.own[addr] {
+		return pool, p.refused(AddressOfNode)
+	}
 	covering, reason := p.covering(pool, services)
 	if reason != Eligible {
 		return pool, p.refused(reason)
@@ -190,7 +203,7 @@ func (p *planner) kindOf(addr netip.Addr, services []*corev1.Service) (pool stri
 	}
 	verdicts := p.verdicts[string(key)]
 	if verdicts == nil {
-		verdicts = make([]Verdict, len(p.nodes))
+		verdicts = make([]judged, len(p.nodes))
 		for i := range p.nodes {
 			verdicts[i] = p.verdict(i, addr, covering)
 		}
@@ -291,23 +304,32 @@ func (p *planner) localNodes(addr netip.Addr, services []*corev1.Service) (local
 
 // judge gives the verdict of every node for one kind of VIP: to those that do not depend on other nodes and endpoints, it adds
 // what does.
-func (p *planner) judge(verdicts []Verdict, local []int32, restricted bool) *kind {
+func (p *planner) judge(verdicts []judged, local []int32, restricted bool) *kind {
 	isLocal := func(i int) bool {
 		_, found := slices.BinarySearch(local, int32(i))
 		return found || !restricted
 	}
+	inSubnet := slices.ContainsFunc(verdicts, func(each judged) bool { return each.Eligible && each.InSubnet })
+	if restricted {
+		inSubnet = slices.ContainsFunc(local, func(i int32) bool { return verdicts[i].Eligible && verdicts[i].InSubnet })
+	}
+	// Who was in the subnet, and no longer is, makes place at once for who is: nobody there would hear it.
+	cutOff := func(i int) bool { return verdicts[i].cutOff && inSubnet }
 	spare := false // an eligible node that is not cordoned
 	for i := range verdicts {
-		spare = spare || verdicts[i].Eligible && !p.nodes[i].cordoned && isLocal(i)
+		spare = spare || verdicts[i].Eligible && !cutOff(i) && !p.nodes[i].cordoned && isLocal(i)
 	}
 	k := &kind{nodes: map[string]Verdict{}, reason: NoEligibleNode, local: restricted}
 	elsewhere := func(i int) bool { // without an endpoint, and that is the only reason against it
 		return !isLocal(i) && p.nodes[i].reason == Eligible && verdicts[i].Reason != NotSelected
 	}
-	for i, verdict := range verdicts {
+	for i := range verdicts {
+		verdict := verdicts[i].Verdict
 		switch {
 		case elsewhere(i):
 			continue
+		case verdict.Eligible && cutOff(i):
+			verdict = Verdict{Reason: InterfaceDown}
 		case verdict.Eligible && p.nodes[i].cordoned && spare:
 			verdict.Eligible, verdict.Reason = false, Cordoned
 		case verdict.Eligible:
@@ -326,9 +348,9 @@ func (p *planner) judge(verdicts []Verdict, local []int32, restricted bool) *kin
 }
 
 // verdict is that of one node, but for local endpoints and cordons.
-func (p *planner) verdict(i int, addr netip.Addr, covering [][]int32) Verdict {
+func (p *planner) verdict(i int, addr netip.Addr, covering [][]int32) judged {
 	if reason := p.nodes[i].reason; reason != Eligible {
-		return Verdict{Reason: reason}
+		return judged{Verdict: Verdict{Reason: reason}}
 	}
 	var allowed []string // nil: all
 	var score int32
@@ -349,7 +371,7 @@ func (p *planner) verdict(i int, addr netip.Addr, covering [][]int32) Verdict {
 			}
 		}
 		if !selected {
-			return Verdict{Reason: NotSelected}
+			return judged{Verdict: Verdict{Reason: NotSelected}}
 		}
 		if !everywhere {
 			allowed = intersect(allowed, interfaces)
@@ -357,9 +379,12 @@ func (p *planner) verdict(i int, addr netip.Addr, covering [][]int32) Verdict {
 	}
 	interfaces, inSubnet, reason := p.nodes[i].reach(addr, allowed)
 	if reason != Eligible {
-		return Verdict{Reason: reason}
+		return judged{Verdict: Verdict{Reason: reason}}
 	}
-	return Verdict{Eligible: true, Interfaces: interfaces, Score: score, InSubnet: inSubnet}
+	return judged{
+		Verdict: Verdict{Eligible: true, Interfaces: interfaces, Score: score, InSubnet: inSubnet},
+		cutOff:  !inSubnet && p.nodes[i].cutOff(addr, allowed),
+	}
 }
 
 // intersect narrows the interfaces allowed so far; nil allows all. The result is never nil.

@@ -118,6 +118,17 @@ func interfacesOf(node string, interfaces ...Interface) func(*State) {
 	return func(s *State) { s.Speakers[node] = Speaker{Interfaces: interfaces} }
 }
 
+// own is an interface on which the node has an address.
+func own(name, address string) Interface {
+	return Interface{Name: name, Up: true, Subnets: prefixes("192.168.1.0/24"), Addresses: []netip.Addr{netip.MustParseAddr(address)}}
+}
+
+func internalIP(address string) func(*corev1.Node) {
+	return func(n *corev1.Node) {
+		n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address}}
+	}
+}
+
 func selector(key, value string) metav1.LabelSelector {
 	return metav1.LabelSelector{MatchLabels: map[string]string{key: value}}
 }
@@ -257,7 +268,35 @@ func TestEligible(t *testing.T) {
 		"interfaces unknown":                  {[]func(*State){interfacesOf("node-1")}, yes, Eligible},
 		"interfaces unknown, one named":       {[]func(*State){ads(interfacesBy("eth9")), interfacesOf("node-1")}, [3]string{"yes [eth9]", "NoSuchInterface", "NoSuchInterface"}, Eligible},
 		"other subnet":                        {[]func(*State){interfacesOf("node-1", Interface{Name: "eth0", Up: true, Subnets: prefixes("10.0.0.0/8")})}, [3]string{"yes far", "yes", "yes"}, Eligible},
-		"subnet on an interface that is down": {[]func(*State){interfacesOf("node-1", Interface{Name: "eth0", Subnets: prefixes("192.168.1.0/24")}, Interface{Name: "eth1", Up: true})}, [3]string{"yes far", "yes", "yes"}, Eligible},
+		"subnet on an interface that is down": {[]func(*State){interfacesOf("node-1", Interface{Name: "eth0", Subnets: prefixes("192.168.1.0/24")}, Interface{Name: "eth1", Up: true})}, [3]string{"InterfaceDown", "yes", "yes"}, Eligible},
+		"subnet on an interface that is down, and nobody else is in it": {[]func(*State){
+			ads(nodesBy(selector("number", "1"))), interfacesOf("node-1", Interface{Name: "eth0", Subnets: prefixes("192.168.1.0/24")}, Interface{Name: "eth1", Up: true}),
+		}, [3]string{"yes far", "NotSelected", "NotSelected"}, Eligible},
+		"subnet on an interface that is down, and those in it are cordoned": {[]func(*State){
+			interfacesOf("node-1", Interface{Name: "eth0", Subnets: prefixes("192.168.1.0/24")}, Interface{Name: "eth1", Up: true}),
+			func(s *State) { cordon(s.Nodes[1]); cordon(s.Nodes[2]) },
+		}, [3]string{"InterfaceDown", "yes", "yes"}, Eligible},
+		"subnet on an interface that is down, and those in it have no local endpoint": {[]func(*State){
+			servicesAre(localService("a", vip)), endpointsAre(on("node-1")),
+			interfacesOf("node-1", Interface{Name: "eth0", Subnets: prefixes("192.168.1.0/24")}, Interface{Name: "eth1", Up: true}),
+		}, [3]string{"yes far", "NoLocalEndpoint", "NoLocalEndpoint"}, Eligible},
+		"subnet on an interface that is down, and another of the node is in it": {[]func(*State){
+			interfacesOf("node-1", Interface{Name: "eth0", Subnets: prefixes("192.168.1.0/24")}, Interface{Name: "eth1", Up: true, Subnets: prefixes("192.168.1.0/24")}),
+		}, yes, Eligible},
+		"subnet on an interface that is down and not to be announced on": {[]func(*State){
+			ads(interfacesBy("eth1")), interfacesOf("node-2", Interface{Name: "eth1", Up: true, Subnets: prefixes("192.168.1.0/24")}),
+			interfacesOf("node-1", Interface{Name: "eth0", Subnets: prefixes("192.168.1.0/24")}, Interface{Name: "eth1", Up: true}),
+		}, [3]string{"yes [eth1] far", "yes [eth1]", "NoSuchInterface"}, Eligible},
+
+		// A node's own address is no VIP.
+		"address of a node":                       {[]func(*State){interfacesOf("node-2", own("eth0", vip))}, everyone(AddressOfNode), AddressOfNode},
+		"address of a node whose speaker is gone": {[]func(*State){node1(internalIP(vip)), func(s *State) { delete(s.Speakers, "node-1") }}, everyone(AddressOfNode), AddressOfNode},
+		"address that kube-proxy gave the node":   {[]func(*State){interfacesOf("node-2", own("kube-ipvs0", vip), own("eth0", "192.168.1.12"))}, yes, Eligible},
+		"address of a node, on no interface that is up": {[]func(*State){func(s *State) {
+			down := own("eth0", vip)
+			down.Up = false
+			s.Speakers["node-2"] = Speaker{Interfaces: []Interface{down, own("eth1", "192.168.1.12")}}
+		}}, everyone(AddressOfNode), AddressOfNode},
 		"subnet on an interface that is not named": {[]func(*State){ads(interfacesBy("eth1")), interfacesOf("node-1", Interface{Name: "eth0", Up: true, Subnets: prefixes("192.168.1.0/24")}, Interface{Name: "eth1", Up: true})},
 			[3]string{"yes [eth1] far", "NoSuchInterface", "NoSuchInterface"}, Eligible},
 
@@ -451,14 +490,14 @@ func TestDualStack(t *testing.T) {
 // Every reason has a sentence for users.
 func TestMessages(t *testing.T) {
 	for _, reason := range []Reason{
-		Eligible, NoPool, NoAdvertisement, SharedNotAdvertised, InvalidSelector, NoReadyEndpoints, NoEligibleNode, NodeDeleted, NoSpeaker,
+		Eligible, NoPool, AddressOfNode, NoAdvertisement, SharedNotAdvertised, InvalidSelector, NoReadyEndpoints, NoEligibleNode, NodeDeleted, NoSpeaker,
 		ExcludeLabel, NetworkUnavailable, OutOfService, NotSelected, NoLocalEndpoint, NoSuchInterface, InterfaceDown, Cordoned,
 	} {
 		if Message(reason) == string(reason) {
 			t.Errorf("%q has no sentence", reason)
 		}
 	}
-	if len(messages) != 17 {
+	if len(messages) != 18 {
 		t.Errorf("%d sentences", len(messages))
 	}
 	if Message("New") != "New" {

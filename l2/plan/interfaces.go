@@ -27,6 +27,7 @@ func ParseInterfaces(text string) []Interface {
 		for address := range strings.SplitSeq(list, ",") {
 			if prefix, err := netip.ParsePrefix(address); err == nil {
 				each.Subnets = append(each.Subnets, prefix.Masked())
+				each.Addresses = append(each.Addresses, prefix.Addr())
 			}
 		}
 		interfaces = append(interfaces, each)

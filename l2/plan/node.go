@@ -63,6 +63,41 @@ func excluded(object *corev1.Node, speaks, ignoreLabel bool) Reason {
 	return Eligible
 }
 
+// ipvsInterface is where kube-proxy in IPVS mode puts the addresses of all Services, on every node.
+const ipvsInterface = "kube-ipvs0"
+
+// ownAddresses are those of the nodes themselves: what their speakers say they have, and what the Node objects name, which lasts while a
+// speaker is away.
+func ownAddresses(state State) map[netip.Addr]bool {
+	own := map[netip.Addr]bool{}
+	for _, speaker := range state.Speakers {
+		for _, each := range speaker.Interfaces {
+			if each.Name == ipvsInterface {
+				continue
+			}
+			for _, addr := range each.Addresses {
+				own[addr] = true
+			}
+		}
+	}
+	for _, object := range state.Nodes {
+		for _, each := range object.Status.Addresses {
+			if addr, err := netip.ParseAddr(each.Address); err == nil && each.Type == corev1.NodeInternalIP {
+				own[addr.Unmap()] = true
+			}
+		}
+	}
+	return own
+}
+
+// cutOff says that an interface of the node, of those allowed, is in the subnet of an address and down.
+func (n *node) cutOff(addr netip.Addr, allowed []string) bool {
+	return slices.ContainsFunc(n.speaker.Interfaces, func(each Interface) bool {
+		return !each.Up && (allowed == nil || slices.Contains(allowed, each.Name)) &&
+			slices.ContainsFunc(each.Subnets, func(p netip.Prefix) bool { return p.Contains(addr) })
+	})
+}
+
 // reach says how the node can announce an address when only the named interfaces are allowed; nil allows all.
 func (n *node) reach(addr netip.Addr, allowed []string) (interfaces []string, inSubnet bool, reason Reason) {
 	if allowed != nil && len(allowed) == 0 { // the Services on the address have no interface in common

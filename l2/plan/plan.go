@@ -40,6 +40,8 @@ type Interface struct {
 	Name    string
 	Up      bool
 	Subnets []netip.Prefix
+	// Addresses that the node itself has on the interface; link-local ones may be left out.
+	Addresses []netip.Addr
 }
 
 // VIP says who may announce an address. VIPs of one plan share what is equal: maps and slices are not to be changed.

@@ -11,6 +11,8 @@ const (
 	Eligible Reason = ""
 	// NoPool: the address is in no IPAddressPool.
 	NoPool Reason = "NoPool"
+	// AddressOfNode: the address is a node's own.
+	AddressOfNode Reason = "AddressOfNode"
 	// NoAdvertisement: no L2Advertisement covers the address and its Service.
 	NoAdvertisement Reason = "NoAdvertisement"
 	// SharedNotAdvertised: L2Advertisements cover some, but not all, of the Services that share the address.
@@ -41,7 +43,7 @@ const (
 	NoLocalEndpoint Reason = "NoLocalEndpoint"
 	// NoSuchInterface: the node has none of the interfaces that the L2Advertisements name.
 	NoSuchInterface Reason = "NoSuchInterface"
-	// InterfaceDown: every interface that the node could announce on is down.
+	// InterfaceDown: every interface that the node could announce on is down, or the one in the VIP's subnet is and another node is in it.
 	InterfaceDown Reason = "InterfaceDown"
 	// Cordoned: the node is unschedulable, and another node is eligible.
 	Cordoned Reason = "Cordoned"
@@ -50,6 +52,7 @@ const (
 var messages = map[Reason]string{
 	Eligible:            "may be announced",
 	NoPool:              "the address is in no IPAddressPool: add it to one, or remove it from the Service",
+	AddressOfNode:       "the address is a node's own, and to announce it would cut the node off: take it out of the IPAddressPool, and let the Service have another",
 	NoAdvertisement:     "no L2Advertisement covers it: create one for its pool, or one whose serviceSelectors match",
 	SharedNotAdvertised: "L2Advertisements cover only some of the Services that share the address: cover all of them, or stop sharing",
 	InvalidSelector:     "an L2Advertisement has a selector that cannot be read: correct it",
