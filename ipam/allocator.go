@@ -198,6 +198,12 @@ func (a *Allocator) attempt(s *service, now time.Time) {
 
 func (a *Allocator) allocate(s *service, now time.Time) error {
 	if err := s.request.validate(); err != nil {
+		for _, addr := range slices.Clone(s.addrs) {
+			if reason := a.refused(&s.request, addr); reason != "" {
+				s.lost = append(s.lost, Loss{addr, reason})
+				a.drop(s, addr, now)
+			}
+		}
 		return err
 	}
 	kept := map[Family]netip.Addr{}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 // TestAssignByName is the conformance list A: Services that ask for their addresses by name.
@@ -148,4 +149,49 @@ func TestInvalidRequestKeepsWhatItHolds(t *testing.T) {
 		t.Errorf("%v get what they asked for before", changed)
 	}
 	s.gets("10.0.0.0", "three")
+}
+
+// TestInvalidRequestDoesNotOutliveItsPool: a mistake in an annotation does not keep what no valid request would.
+func TestInvalidRequestDoesNotOutliveItsPool(t *testing.T) {
+	open := func(t *testing.T) Pool { return pool(t, "a", "10.0.0.0/30") }
+	for _, tt := range []struct {
+		rule  string
+		pools func(t *testing.T) []Pool
+		lost  string
+	}{
+		{"the pool stays", func(t *testing.T) []Pool { return []Pool{open(t)} }, ""},
+		{"the pool is gone", func(*testing.T) []Pool { return nil }, "no pool has it any more"},
+		{"the pool cannot be read", func(*testing.T) []Pool { return []Pool{{Name: "a", Unreadable: true}} }, ""},
+		{"the pool avoids it", func(t *testing.T) []Pool {
+			p := open(t)
+			p.AvoidBuggyIPs = true
+			return []Pool{p}
+		}, "pool a avoids addresses that end in .0 or .255"},
+		{"the pool is for others", func(t *testing.T) []Pool {
+			p := open(t)
+			p.Reservation = &Reservation{Namespaces: []string{"other"}}
+			return []Pool{p}
+		}, "pool a does not serve this Service any more"},
+	} {
+		for how, invalid := range map[string]option{
+			"not understood":   func(r *Request) { r.Families, r.Invalid = nil, errors.New("it names no address") },
+			"contradictory":    asking("10.0.0.1", "10.0.0.2"),
+			"without families": families(),
+		} {
+			t.Run(tt.rule+", "+how, func(t *testing.T) {
+				s := newStory(t, open(t))
+				s.gets("10.0.0.0", "one")
+				s.a.SetPools(tt.pools(t))
+				result, err := s.a.Allocate(s.request("one", invalid), s.now)
+				want := Result{Addresses: addrs("10.0.0.0")}
+				if tt.lost != "" {
+					want = Result{Lost: []Loss{{addrs("10.0.0.0")[0], tt.lost}}}
+				}
+				if diff := cmp.Diff(want, result, cmp.Comparer(sameAddr), cmpopts.EquateEmpty()); diff != "" || err == nil {
+					t.Errorf("one (-want +got):\n%s%v", diff, err)
+				}
+				checkInvariants(t, s.a)
+			})
+		}
+	}
 }

@@ -23,17 +23,14 @@ func (a *Allocator) fit(s *service, addr netip.Addr) (fit, string) {
 	pool := a.poolOf(addr)
 	asked, byName := r.asked(FamilyOf(addr))
 	who, conflict := a.conflicts[addr]
+	refused := a.refused(r, addr)
 	switch {
 	case !slices.Contains(r.Families, FamilyOf(addr)):
 		return gone, fmt.Sprintf("the Service has no %s any more", FamilyOf(addr))
+	case refused != "":
+		return gone, refused
 	case pool == nil && !a.configured:
 		return fits, ""
-	case pool == nil && !a.unreadable:
-		return gone, "no pool has it any more"
-	case pool != nil && pool.avoids(addr):
-		return gone, fmt.Sprintf("pool %s avoids addresses that end in .0 or .255", pool.Name)
-	case pool != nil && !pool.serves(r) && !pool.Unreadable:
-		return gone, fmt.Sprintf("pool %s does not serve this Service any more", pool.Name)
 	case byName && asked != addr, pool != nil && r.Pool != "" && r.Pool != pool.Name:
 		return yield, "the Service asks for another one"
 	case conflict && !byName:
@@ -43,4 +40,18 @@ func (a *Allocator) fit(s *service, addr netip.Addr) (fit, string) {
 		return yield, err.Error()
 	}
 	return fits, "the Service holds another one of this family"
+}
+
+// refused says why the pools do not let a Service have an address any more, whatever it asks for; "" if they let it.
+func (a *Allocator) refused(r *Request, addr netip.Addr) string {
+	pool := a.poolOf(addr)
+	switch {
+	case pool == nil && a.configured && !a.unreadable:
+		return "no pool has it any more"
+	case pool != nil && pool.avoids(addr):
+		return fmt.Sprintf("pool %s avoids addresses that end in .0 or .255", pool.Name)
+	case pool != nil && !pool.serves(r) && !pool.Unreadable:
+		return fmt.Sprintf("pool %s does not serve this Service any more", pool.Name)
+	}
+	return ""
 }

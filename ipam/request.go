@@ -33,7 +33,8 @@ type Request struct {
 
 	Sharing Sharing
 
-	// Invalid is why the request cannot be understood. The Service then keeps what it holds, and gets nothing.
+	// Invalid is why the request cannot be understood. The Service then keeps what it holds, as far as the pools let it,
+	// and gets nothing.
 	Invalid error
 }
 
