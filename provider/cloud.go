@@ -69,6 +69,7 @@ type Cloud struct {
 	pools     poolSet
 	specs     map[types.UID]v1beta1.IPAddressPoolSpec // of the pools that the allocator has
 	judged    map[types.UID]judgedBy                  // of the Services that the allocator knows
+	terms     map[types.UID]ipam.Sharing              // of those whose last Ensure gave them all they ask for
 	lastFreed time.Time                               // when an address last lost its last Service
 }
 
@@ -99,6 +100,7 @@ func New() *Cloud {
 		options:       DefaultOptions(),
 		allocator:     ipam.NewAllocator(),
 		judged:        map[types.UID]judgedBy{},
+		terms:         map[types.UID]ipam.Sharing{},
 		changes:       newChanges(),
 		metrics:       newControllerMetrics(),
 		now:           time.Now,

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	cloudprovider "k8s.io/cloud-provider"
 	"k8s.io/cloud-provider/api"
 	servicehelpers "k8s.io/cloud-provider/service/helpers"
@@ -84,7 +85,7 @@ func (c *Cloud) allocate(svc *v1.Service) (ipam.Result, error) {
 	request = c.byRestedLabels(request)
 	before := c.allocator.Held(request.ID)
 	result, err := c.allocator.Allocate(request, c.now())
-	if request.Sharing.Key != "" && len(result.Addresses) > 0 {
+	if c.newTerms(request, err) && len(result.Addresses) > 0 {
 		c.addressFreed.set() // its ports or backends may have made room for another one
 	}
 	if !slices.Equal(before, result.Addresses) {
@@ -94,6 +95,19 @@ func (c *Cloud) allocate(svc *v1.Service) (ipam.Result, error) {
 		}
 	}
 	return result, err
+}
+
+// newTerms tells whether a Service may share its addresses on other terms than after its last Ensure. Where that failed,
+// nobody knows on which. Call it with mu held.
+func (c *Cloud) newTerms(request ipam.Request, failure error) bool {
+	uid := types.UID(request.ID)
+	former, ok := c.terms[uid]
+	if failure != nil {
+		delete(c.terms, uid)
+		return true
+	}
+	c.terms[uid] = request.Sharing
+	return !ok || former.Key != request.Sharing.Key || former.Backend != request.Sharing.Backend || !slices.Equal(former.Ports, request.Sharing.Ports)
 }
 
 // report tells users what an Ensure came to: one log line and one event for a change, nothing for none.
@@ -140,6 +154,7 @@ func (c *Cloud) release(svc *v1.Service) {
 	held := c.allocator.Held(string(svc.UID))
 	c.allocator.Release(string(svc.UID), c.now())
 	delete(c.judged, svc.UID)
+	delete(c.terms, svc.UID)
 	c.mu.Unlock()
 	c.changes.forget(svc.UID)
 	for _, addr := range held {

@@ -243,3 +243,36 @@ func TestSameAddressAgainIsTold(t *testing.T) {
 		}
 	})
 }
+
+// TestOnlyNewTermsWakeThoseWhoWait: a Service with a sharing key that is ensured as it was makes room for nobody.
+func TestOnlyNewTermsWakeThoseWhoWait(t *testing.T) {
+	key := annotated("metallb.io/allow-shared-ip", "key")
+	for name, tt := range map[string]struct {
+		edit edit
+		want bool
+	}{
+		"nothing changed": {func(*v1.Service) {}, false},
+		"a label":         {labelled("app", "web"), false},
+		"another port":    {port(81), true},
+		"another key":     {annotated("metallb.io/allow-shared-ip", "other"), true},
+		"local endpoints": {func(svc *v1.Service) {
+			svc.Spec.ExternalTrafficPolicy = v1.ServiceExternalTrafficPolicyLocal
+			svc.Spec.Selector = map[string]string{"app": "web"}
+		}, true},
+		"what cannot be had": {annotated("metallb.io/loadBalancerIPs", "10.0.0.1"), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, Options{}, objects(addressPool("a", "192.168.1.240/28")), func(r *rig) {
+				r.create(service("web", key))
+				r.has("web", "192.168.1.240")
+				r.stop() // nobody hears the signal any more
+				svc := r.get("web").DeepCopy()
+				tt.edit(svc)
+				_, _ = r.cloud.allocate(svc)
+				if got := len(r.cloud.addressFreed) > 0; got != tt.want {
+					t.Errorf("woken: %t, want %t", got, tt.want)
+				}
+			})
+		})
+	}
+}
