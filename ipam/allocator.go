@@ -55,8 +55,8 @@ type Result struct {
 type Options struct {
 	// SeparateNamespaces refuses to let Services of different namespaces share an address.
 	SeparateNamespaces bool
-	// Withdrawing names the node that still answers for an address which no Service holds any more, "" if none does. It
-	// is asked in the moment in which an address is freed, within the call that frees it: the address is then quarantined
+	// Withdrawing names the node that still answers for an address which no Service holds any more: UnknownNode if that
+	// has to be looked up, and "", which makes the address free at once, only if certainly none does. It is asked in the moment in which an address is freed, within the call that frees it: the address is then quarantined
 	// before any other Service can have it. Nil: nobody ever does.
 	Withdrawing func(netip.Addr) (node string)
 }

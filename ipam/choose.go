@@ -97,7 +97,7 @@ func (a *Allocator) candidates(r *Request) ([]*placedPool, error) {
 		pool, ok := a.byName[r.Pool]
 		switch {
 		case !ok:
-			return nil, fmt.Errorf("there is no pool %q: ask for one of %s", r.Pool, a.describePools())
+			return nil, fmt.Errorf("there is no pool %s: ask for one of %s", Quote(r.Pool), a.describePools())
 		case !pool.serves(r):
 			return nil, fmt.Errorf("pool %s is reserved for other Services: see its serviceAllocation", pool.Name)
 		}
@@ -113,9 +113,26 @@ func (a *Allocator) candidates(r *Request) ([]*placedPool, error) {
 		}
 	}
 	if len(candidates) == 0 {
-		return nil, fmt.Errorf("no pool serves this Service by itself: autoAssign is off or they are reserved for others; ask for one of %s by name", a.describePools())
+		return nil, a.noneByItself(r)
 	}
 	return candidates, nil
+}
+
+// noneByItself says why no pool is a candidate for a Service that asks for none.
+func (a *Allocator) noneByItself(r *Request) error {
+	var manual []*placedPool
+	for _, pool := range a.choice {
+		if pool.serves(r) {
+			manual = append(manual, pool)
+		}
+	}
+	switch len(manual) {
+	case 0:
+		return fmt.Errorf("no pool serves this Service: see serviceAllocation of %s", a.describePools())
+	case 1:
+		return fmt.Errorf("no pool serves this Service by itself: autoAssign is off; ask for %s by name", describe(manual))
+	}
+	return fmt.Errorf("no pool serves this Service by itself: autoAssign is off; ask for one of %s by name", describe(manual))
 }
 
 // chooseAny picks addresses: what the Service's name had before, both families from one pool, each from any pool.

@@ -139,7 +139,13 @@ func TestNotAutoAssign(t *testing.T) {
 		{id: "by address", service: "s5", options: []option{asking("10.0.0.3")}, want: "10.0.0.3"},
 	})
 	t.Run("no other pool", func(t *testing.T) {
-		newStory(t, manual).gets("! no pool serves this Service by itself: autoAssign is off or they are reserved for others; ask for one of pool manual by name", "plain")
+		newStory(t, manual).gets("! no pool serves this Service by itself: autoAssign is off; ask for pool manual by name", "plain")
+		theirs := pool(t, "theirs", "10.0.2.0/30")
+		theirs.Reservation = &Reservation{Namespaces: []string{"other"}}
+		newStory(t, manual, theirs).gets("! no pool serves this Service by itself: autoAssign is off; ask for pool manual by name", "plain")
+		more := pool(t, "more", "10.0.3.0/30")
+		more.AutoAssign = false
+		newStory(t, manual, theirs, more).gets("! no pool serves this Service by itself: autoAssign is off; ask for one of pools [manual more] by name", "plain")
 	})
 }
 
@@ -175,7 +181,7 @@ func TestReservedPools(t *testing.T) {
 		return p
 	}
 	inProduction := func(r *Request) { r.NamespaceLabels = map[string]string{"team": "production"} }
-	noneOpen := "! no pool serves this Service by itself: autoAssign is off or they are reserved for others; ask for one of "
+	noneOpen := "! no pool serves this Service: see serviceAllocation of pool p"
 	for _, tt := range []struct {
 		rule    string
 		pools   []Pool
@@ -202,11 +208,11 @@ func TestReservedPools(t *testing.T) {
 		{"V07 priority alone is for everybody", []Pool{pool(t, "a", "10.0.1.0/31"), reserved("p", "10.0.0.0/31", Reservation{Priority: 1})}, nil, "10.0.0.0"},
 		{"reserved for others: the open one", []Pool{reserved("p", "10.0.0.0/31", Reservation{Namespaces: []string{"ns2"}}), pool(t, "open", "10.0.1.1/32")}, []option{in("ns1")}, "10.0.1.1"},
 		{"reserved pool that is not autoAssign", []Pool{{Name: "p", Ranges: ranges(t, "10.0.0.0/31"), Reservation: &Reservation{Namespaces: []string{"ns1"}}}, pool(t, "open", "10.0.1.1/32")}, []option{in("ns1")}, "10.0.1.1"},
-		{"a selector that matches no namespace: not by itself", []Pool{reserved("p", "10.0.0.0/31", Reservation{NamespaceSelectors: []Selector{team("none")}})}, nil, noneOpen + "pool p by name"},
+		{"a selector that matches no namespace: not by itself", []Pool{reserved("p", "10.0.0.0/31", Reservation{NamespaceSelectors: []Selector{team("none")}})}, nil, noneOpen},
 		{"a selector that matches no namespace: not by pool", []Pool{reserved("p", "10.0.0.0/31", Reservation{NamespaceSelectors: []Selector{team("none")}})}, []option{from("p")}, "! pool p is reserved for other Services: see its serviceAllocation"},
 		{"a selector that matches no namespace: not by address", []Pool{reserved("p", "10.0.0.0/31", Reservation{NamespaceSelectors: []Selector{team("none")}})}, []option{asking("10.0.0.1")}, "! 10.0.0.1 is in pool p, which is reserved for other Services: see its serviceAllocation"},
 		{"right namespace, wrong label", []Pool{reserved("p", "10.0.0.0/31", Reservation{Namespaces: []string{"ns1"}, ServiceSelectors: []Selector{team("metal")}})}, []option{in("ns1"), labelled("team", "red"), from("p")}, "! pool p is reserved for other Services: see its serviceAllocation"},
-		{"right label, wrong namespace", []Pool{reserved("p", "10.0.0.0/31", Reservation{Namespaces: []string{"ns1"}, ServiceSelectors: []Selector{team("metal")}})}, []option{in("ns2"), labelled("team", "metal")}, noneOpen + "pool p by name"},
+		{"right label, wrong namespace", []Pool{reserved("p", "10.0.0.0/31", Reservation{Namespaces: []string{"ns1"}, ServiceSelectors: []Selector{team("metal")}})}, []option{in("ns2"), labelled("team", "metal")}, noneOpen},
 	} {
 		t.Run(tt.rule, func(t *testing.T) {
 			newStory(t, tt.pools...).gets(tt.want, "one", tt.options...)

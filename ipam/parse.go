@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // ParseRange reads an entry of a pool: a CIDR ("10.0.0.0/28"), a range ("10.0.0.1-10.0.0.9", spaces allowed) or one
@@ -15,11 +17,11 @@ func ParseRange(entry string) (Range, error) {
 	text := strings.TrimSpace(entry)
 	r, err := parseEntry(text)
 	if err != nil {
-		return Range{}, fmt.Errorf("%q %w", text, err)
+		return Range{}, fmt.Errorf("%s %w", Quote(text), err)
 	}
 	for _, special := range specialRanges {
 		if r.Overlaps(special.Range) {
-			return Range{}, fmt.Errorf("%q contains %s addresses (%s), which cannot be VIPs: leave them out", text, special.kind, special.Range)
+			return Range{}, fmt.Errorf("%s contains %s addresses (%s), which cannot be VIPs: leave them out", Quote(text), special.kind, special.Range)
 		}
 	}
 	return r, nil
@@ -51,11 +53,25 @@ func ParseAddresses(list string) ([]netip.Addr, error) {
 		text = strings.TrimSpace(text)
 		addr, err := parseAddr(text)
 		if err != nil {
-			return nil, fmt.Errorf("%q %w", text, err)
+			return nil, fmt.Errorf("%s %w", Quote(text), err)
 		}
 		addrs = append(addrs, addr)
 	}
 	return addrs, nil
+}
+
+// quoted is how many characters of what a user wrote an error repeats.
+const quoted = 80
+
+// Quote quotes what a user wrote for an error or event, and cuts what is too long to be read there.
+func Quote(text string) string {
+	if len(text) > quoted {
+		runes := []rune(text[:min(len(text), quoted*utf8.UTFMax)])
+		if len(runes) > quoted {
+			text = string(runes[:quoted]) + "…"
+		}
+	}
+	return strconv.Quote(text)
 }
 
 func parseEntry(text string) (Range, error) {
@@ -74,11 +90,11 @@ func parseEntry(text string) (Range, error) {
 func parseBounds(from, to string) (Range, error) {
 	first, err := parseAddr(from)
 	if err != nil {
-		return Range{}, fmt.Errorf("starts with %q, which %w", from, err)
+		return Range{}, fmt.Errorf("starts with %s, which %w", Quote(from), err)
 	}
 	last, err := parseAddr(to)
 	if err != nil {
-		return Range{}, fmt.Errorf("ends with %q, which %w", to, err)
+		return Range{}, fmt.Errorf("ends with %s, which %w", Quote(to), err)
 	}
 	if FamilyOf(first) != FamilyOf(last) {
 		return Range{}, fmt.Errorf("runs from %s to %s: write one range for each family", FamilyOf(first), FamilyOf(last))

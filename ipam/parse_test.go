@@ -166,3 +166,41 @@ func checkSentence(t *testing.T, err error) {
 		t.Errorf("refused with %q", text)
 	}
 }
+
+// TestLongInputIsCutInErrors: an annotation may have 256 KB, and an error becomes an event.
+func TestLongInputIsCutInErrors(t *testing.T) {
+	long := strings.Repeat("x", 200_000)
+	for _, tt := range []struct{ text, want string }{
+		{"", `""`},
+		{`a "b"`, `"a \"b\""`},
+		{strings.Repeat("x", 80), `"` + strings.Repeat("x", 80) + `"`},
+		{strings.Repeat("ü", 80), `"` + strings.Repeat("ü", 80) + `"`},
+		{long, `"` + strings.Repeat("x", 80) + `…"`},
+		{strings.Repeat("ü", 81), `"` + strings.Repeat("ü", 80) + `…"`},
+	} {
+		if got := Quote(tt.text); got != tt.want {
+			t.Errorf("%.100s is quoted as %.200s, want %s", tt.text, got, tt.want)
+		}
+	}
+	s := newStory(t, pool(t, "a", "10.0.0.0/29", "fd00::/125"))
+	s.gets("10.0.0.0", "holder", sharing("k", "", 80))
+	many := make([]string, 10_000)
+	for i := range many {
+		many[i] = "10.0.0.1"
+	}
+	_, parsed := ParseAddresses(long)
+	_, read := ParseRange(long + "-" + long)
+	errs := map[string]error{"addresses": parsed, "range": read}
+	for name, option := range map[string]option{
+		"key":   func(r *Request) { sharing(long, "", 81)(r); asking("10.0.0.0")(r) },
+		"pool":  from(long),
+		"asked": asking(many...),
+	} {
+		_, errs[name] = s.a.Allocate(s.request(name, option), s.now)
+	}
+	for name, err := range errs {
+		if err == nil || len(err.Error()) > 500 {
+			t.Errorf("%s: the error has %d characters: %.600v", name, len(fmt.Sprint(err)), err)
+		}
+	}
+}

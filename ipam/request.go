@@ -94,5 +94,8 @@ func conjunction[T fmt.Stringer](items []T) string {
 	for i, item := range items {
 		texts[i] = item.String()
 	}
+	if len(texts) > 4 {
+		texts = append(texts[:4], fmt.Sprintf("%d more", len(items)-4))
+	}
 	return strings.Join(texts, " and ")
 }

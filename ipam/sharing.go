@@ -52,11 +52,11 @@ func mayShare(addr netip.Addr, joining, holder *Request, terms *Sharing) error {
 	case mine.Key == "" && terms.Key == "":
 		return refuse("")
 	case mine.Key == "":
-		return refuse(", which shares it under the key %q: set the same allow-shared-ip", terms.Key)
+		return refuse(", which shares it under the key %s: set the same allow-shared-ip", Quote(terms.Key))
 	case terms.Key == "":
 		return refuse(", which does not share it: give both the same allow-shared-ip")
 	case mine.Key != terms.Key:
-		return refuse(", which shares it under another key, %q instead of %q", terms.Key, mine.Key)
+		return refuse(", which shares it under another key, %s instead of %s", Quote(terms.Key), Quote(mine.Key))
 	case mine.Backend != terms.Backend:
 		return refuse(", which has other backends: with externalTrafficPolicy Local, only Services with the same selector and namespace share")
 	}

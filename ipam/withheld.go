@@ -17,11 +17,17 @@ const QuarantineLimit = 30 * time.Second
 // Quarantined is an address that no Service holds, and that a node may still answer for. Nobody gets it, not even by name.
 type Quarantined struct {
 	Addr  netip.Addr
-	Node  string // that answers for it
+	Node  string // that answers for it, or UnknownNode
 	Since time.Time
 }
 
+// UnknownNode stands for a node that may still answer for an address when it is not known which, or whether one does.
+const UnknownNode = "(being looked up)"
+
 func (q Quarantined) String() string {
+	if q.Node == UnknownNode {
+		return fmt.Sprintf("may still be announced by a node: it is free again as soon as that is known, within %.0f s", QuarantineLimit.Seconds())
+	}
 	return fmt.Sprintf("is being withdrawn by node %s: it is free again within %.0f s", q.Node, QuarantineLimit.Seconds())
 }
 

@@ -87,6 +87,18 @@ func TestFreedAddressIsQuarantinedAtOnce(t *testing.T) {
 	}
 }
 
+func TestQuarantineWhileTheNodeIsLookedUp(t *testing.T) {
+	s := newStory(t, pool(t, "a", "10.0.0.0/32"))
+	s.withdrawing(UnknownNode, "10.0.0.0")
+	s.gets("10.0.0.0", "one")
+	s.releases("one")
+	may := "may still be announced by a node: it is free again as soon as that is known, within 30 s"
+	s.gets("! 10.0.0.0 "+may, "two", asking("10.0.0.0"))
+	s.gets("! 10.0.0.0, which default/one had before, "+may+", and the Service then gets it back", "one")
+	s.a.Quarantine(addrs("10.0.0.0")[0], "node1", s.now) // now it is known
+	s.gets("! 10.0.0.0 is being withdrawn by node node1: it is free again within 30 s", "two", asking("10.0.0.0"))
+}
+
 func TestSharedAddressIsQuarantinedWithItsLastHolder(t *testing.T) {
 	s := newStory(t, pool(t, "a", "10.0.0.0/31"))
 	s.withdrawing("node1", "10.0.0.0")

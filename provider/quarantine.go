@@ -39,7 +39,7 @@ import (
 // Leases see to that, with quarantine or without.
 
 // lookedUp stands for the node that may answer for an address, until the API server has said whether one does.
-const lookedUp = "(being looked up)"
+const lookedUp = ipam.UnknownNode
 
 // withdrawing says who may still answer for an address in the moment in which it is freed. It is called with mu held.
 func (c *Cloud) withdrawing(vip netip.Addr) (node string) {

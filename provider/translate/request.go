@@ -123,7 +123,7 @@ func addressesOf(svc *v1.Service) ([]netip.Addr, error) {
 	for text := range strings.SplitSeq(value, ",") {
 		addr, err := netip.ParseAddr(strings.TrimSpace(text))
 		if err != nil || addr.Zone() != "" || addr.Is4In6() {
-			return nil, fmt.Errorf("%s names %q, which is not an IP address: write for example 192.168.1.240", key, strings.TrimSpace(text))
+			return nil, fmt.Errorf("%s names %s, which is not an IP address: write for example 192.168.1.240", key, ipam.Quote(strings.TrimSpace(text)))
 		}
 		addrs = append(addrs, addr)
 	}

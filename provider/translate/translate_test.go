@@ -64,3 +64,15 @@ func TestConflict(t *testing.T) {
 		}
 	}
 }
+
+// TestLongInputIsCutInErrors: an annotation may have 256 KB, and an error becomes an event.
+func TestLongInputIsCutInErrors(t *testing.T) {
+	svc := &v1.Service{
+		ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"metallb.io/loadBalancerIPs": "192.168.1.1, " + strings.Repeat("x", 200_000)}},
+		Spec:       v1.ServiceSpec{IPFamilies: []v1.IPFamily{v1.IPv4Protocol}},
+	}
+	want := `metallb.io/loadBalancerIPs names "` + strings.Repeat("x", 80) + `…", which is not an IP address: write for example 192.168.1.240`
+	if err := Request(svc, nil).Invalid; err == nil || err.Error() != want {
+		t.Errorf("%.500v, want %s", err, want)
+	}
+}

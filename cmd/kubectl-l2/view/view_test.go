@@ -140,7 +140,7 @@ func TestExplainPools(t *testing.T) {
 		}, ""},
 		{"not assigned automatically", func(s *snapshot.Snapshot, _ *corev1.Service) { s.Pools[0].Spec.AutoAssign = &off }, []string{
 			"lan: tried false, chosen false, gives [], autoAssign is off, and the Service does not ask for it by name",
-		}, "no pool serves this Service by itself: autoAssign is off or they are reserved for others; ask for one of pool lan by name"},
+		}, "no pool serves this Service by itself: autoAssign is off; ask for pool lan by name"},
 		{"asked for by name", func(s *snapshot.Snapshot, service *corev1.Service) {
 			s.Pools = append(s.Pools, test.Pool("more", 1, "192.168.1.250/32"))
 			service.Annotations = map[string]string{"metallb.io/address-pool": "more"}
