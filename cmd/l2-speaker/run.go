@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"regexp"
 	"sync"
@@ -79,6 +80,7 @@ func run(ctx context.Context, o *options) error {
 	speaker = election.NewSpeaker(ctx, election.Config{
 		Node: o.node, Namespace: o.namespace, Timing: o.timing(), WithdrawOnAPILoss: o.onAPILoss == "withdraw",
 		Leases: clients.leases.CoordinationV1(), Sessions: clients.session.CoordinationV1(), Announcer: announcer, Sender: transport, Observer: observer,
+		Members:     func(macs []string) { announcer.SetMembers(parseMACs(macs)) },
 		LeaveWithin: o.leaveWithin, Writes: writes, Metrics: election.NewMetrics(legacyregistry.MustRegister),
 	})
 	complaints := newComplaints(observer)
@@ -171,6 +173,17 @@ func relay(ctx context.Context, announcer *announce.Announcer, transport *member
 			speaker.Hear(datagram.Data, datagram.At)
 		}
 	}
+}
+
+// parseMACs reads the hardware addresses that speakers have written down. What is none is left out: it counts as a stranger's.
+func parseMACs(texts []string) []announce.MAC {
+	macs := make([]announce.MAC, 0, len(texts))
+	for _, text := range texts {
+		if mac, err := net.ParseMAC(text); err == nil && len(mac) == len(announce.MAC{}) {
+			macs = append(macs, announce.MAC(mac))
+		}
+	}
+	return macs
 }
 
 // turning is the health of a speaker: its decision loop turns.

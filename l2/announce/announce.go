@@ -67,8 +67,8 @@ type Interface struct {
 // Announcer answers and announces. Its methods may be called by several goroutines at once, before, during and after Run.
 //
 // Four kinds of goroutine work on it: Run's own, which follows the interfaces; two readers for each interface and
-// protocol; and one that sends the bursts. Readers take no lock on their way to a reply: they see vips, heard, links and
-// ownMACs as immutable values behind atomic pointers. Only a holder of mu changes those.
+// protocol; and one that sends the bursts. Readers take no lock on their way to a reply: they see vips, heard, links,
+// ownMACs and members as immutable values behind atomic pointers. Only a holder of mu changes those.
 type Announcer struct {
 	config  Config
 	log     klog.Logger
@@ -78,8 +78,10 @@ type Announcer struct {
 	vips  table[vip]   // what is announced
 	heard table[claim] // whose claims are reported: what is announced or watched
 
+	born    time.Time
 	links   atomic.Pointer[[]*link] // every interface in use, in order of name
 	ownMACs atomic.Pointer[[]MAC]
+	members atomic.Pointer[map[MAC]struct{}] // other speakers', see SetMembers
 
 	bursts    *burstQueue
 	sending   turn // the burst goroutine's
@@ -126,6 +128,7 @@ func New(logger klog.Logger, config Config) (*Announcer, error) {
 		config:    config,
 		log:       logger,
 		metrics:   config.Metrics,
+		born:      time.Now(),
 		bursts:    newBurstQueue(),
 		sightings: make(chan Sighting, sightingsBuffered),
 		changes:   make(chan struct{}, 1),
@@ -135,6 +138,7 @@ func New(logger klog.Logger, config Config) (*Announcer, error) {
 	}
 	a.links.Store(&[]*link{})
 	a.ownMACs.Store(&[]MAC{})
+	a.SetMembers(nil)
 	return a, nil
 }
 

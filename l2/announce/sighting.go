@@ -7,8 +7,6 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/time/rate"
 )
 
 // Sighting is somebody else's claim to a watched or announced address, or interest in it.
@@ -55,7 +53,7 @@ func (k Kind) String() string {
 // for it. Who holds Announcer.mu owns the reasons; the rest is shared with the readers.
 type claim struct {
 	announced, watched bool
-	limiter            *rate.Limiter
+	limiters           limiters
 	probed             atomic.Pointer[time.Time]
 }
 
@@ -66,12 +64,6 @@ func (c *claim) probing() bool {
 }
 
 const (
-	sightingsBuffered = 256
-
-	// A claim a second is what an honest host makes, some at once when it begins. The rest would only fill the queue.
-	claimRate  = 20
-	claimBurst = 20
-
 	// probeWindow is how long after a probe of its own a host looks for those of others (ANNOUNCE_WAIT, RFC 5227 section 1.1).
 	probeWindow = 2 * time.Second
 
@@ -79,11 +71,20 @@ const (
 	narrowDelay = 100 * time.Millisecond
 )
 
+// SetMembers says whose claims are not to be hidden by those of others: the MACs of the speakers. It replaces the list before.
+func (a *Announcer) SetMembers(macs []MAC) {
+	members := make(map[MAC]struct{}, len(macs))
+	for _, mac := range macs {
+		members[mac] = struct{}{}
+	}
+	a.members.Store(&members)
+}
+
 // hear begins reporting claims to an address, for the reason that why notes. The caller holds mu.
 func (a *Announcer) hear(addr netip.Addr, why func(*claim)) {
 	c := a.heard.get(addr)
 	if c == nil {
-		c = &claim{limiter: rate.NewLimiter(claimRate, claimBurst)}
+		c = &claim{}
 		a.heard.set(addr, c)
 		// Claims to the new address must get through from now on. Letting all through is quick; an exact filter follows.
 		for _, l := range *a.links.Load() {
@@ -172,8 +173,13 @@ func (r *claimReader) asks(addr netip.Addr, mac MAC) {
 
 // sight passes a claim on, unless there are too many.
 func (r *claimReader) sight(c *claim, addr netip.Addr, mac MAC, kind Kind) DropReason {
-	if !c.limiter.Allow() {
+	_, member := (*r.announcer.members.Load())[mac]
+	if !c.limiters.of(mac, member).allow(time.Since(r.announcer.born)) {
 		return RateLimited
+	}
+	// Several readers may find the same place free: strangers take a few of those reserved then, which is no harm.
+	if !member && len(r.announcer.sightings) >= sightingsBuffered-sightingsReserved {
+		return QueueFull
 	}
 	sighting := Sighting{Addr: addr, MAC: mac, Interface: r.link.state.Load().name, Kind: kind, At: time.Now()}
 	select {

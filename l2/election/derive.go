@@ -3,7 +3,9 @@
 package election
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/membership"
@@ -18,6 +20,9 @@ func (s *Speaker) derive() {
 	}
 	s.derived = s.records.sessionChanges
 	s.view.MACs = s.records.macs()
+	if s.config.Members != nil {
+		s.config.Members(slices.Collect(maps.Keys(s.view.MACs.Nodes)))
+	}
 	s.watchNodes()
 	if s.listed {
 		s.judge.Sessions(s.records.epochs())

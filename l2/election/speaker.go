@@ -61,6 +61,8 @@ type Config struct {
 	Announcer        Announcer
 	Sender           Sender
 	Observer         Observer
+	// Members is called from the loop with the hardware addresses that speakers announce from when they change. It must not block. nil: not called.
+	Members func(macs []string)
 	// LeaveWithin bounds how long Run takes after its context is done.
 	LeaveWithin time.Duration
 	// Writes to VIP Leases and foreign sessions under way at once, and as many reads beside them.

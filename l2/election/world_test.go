@@ -74,6 +74,8 @@ type node struct {
 	answering              map[netip.Addr]*burst
 	// withdrawals counts how often it stopped answering for a VIP, conflicts how often it told of a stranger.
 	withdrawals, conflicts int
+	// members are the hardware addresses of speakers, as the Announcer was last told.
+	members []string
 	// sound is since when nothing has been wrong with it; zero while something is.
 	sound time.Time
 }
@@ -227,6 +229,11 @@ func (n *node) start() {
 		Node: n.name, Namespace: "metallb-system", Timing: w.timing, Leases: w.api.client(n), Sessions: w.api.client(n),
 		Announcer: n, Sender: n, Observer: n, LeaveWithin: 20 * time.Second, Writes: 16, Metrics: w.metrics,
 		WithdrawOnAPILoss: w.withdraw,
+		Members: func(macs []string) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			n.members = slices.Sorted(slices.Values(macs))
+		},
 	})
 	key, err := membership.NewKey([]byte("0123456789abcdef0123456789abcdef"))
 	if err != nil {
