@@ -34,7 +34,8 @@ func TestRolesGrantNoMoreThanIsUsed(t *testing.T) {
 	used := map[grant]bool{}
 	for _, r := range requests {
 		g := grant{r.Account, r.Verb, r.What()}
-		if r.Forbidden {
+		// An API server that has just started forbids what it has not read the roles of yet.
+		if r.Forbidden && !slices.Contains(granted, g) {
 			t.Errorf("%s %s/%s was forbidden", g, r.Namespace, r.Name)
 		}
 		used[g] = true
