@@ -11,6 +11,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/klog/v2"
 
 	"github.com/google/go-cmp/cmp"
@@ -203,6 +204,19 @@ func TestNoNodesIsNoNews(t *testing.T) {
 		time.Sleep(time.Minute)
 		r.wantTold("web")
 		r.wantWrites()
+	})
+}
+
+// TestStockControllerSeesNoNodes: it would keep them for each Service that there ever was.
+func TestStockControllerSeesNoNodes(t *testing.T) {
+	play(t, Options{}, nil, func(r *rig) {
+		nodes := silentNodes{r.cloud.caches.nodes}
+		if all, err := r.cloud.caches.nodes.Lister().List(labels.Everything()); err != nil || len(all) != 1 {
+			t.Fatalf("the sweep sees %d nodes, %v", len(all), err)
+		}
+		if all, err := nodes.Lister().List(labels.Everything()); err != nil || len(all) != 0 {
+			t.Errorf("it sees %d nodes, %v", len(all), err)
+		}
 	})
 }
 

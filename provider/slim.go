@@ -36,17 +36,10 @@ func slim(informers ...cache.SharedIndexInformer) {
 	}
 }
 
-// slimNode leaves what the stock controller chooses nodes by. Most of a node is its images and what it reports of itself.
+// slimNode leaves of a node that there is one: whether a speaker's node is gone is all that is asked (sweepSession).
 func slimNode(node *v1.Node) {
-	node.Annotations = nil
-	node.Spec = v1.NodeSpec{ProviderID: node.Spec.ProviderID, Unschedulable: node.Spec.Unschedulable, Taints: node.Spec.Taints}
-	var conditions []v1.NodeCondition
-	for _, condition := range node.Status.Conditions {
-		if condition.Type == v1.NodeReady {
-			conditions = append(conditions, v1.NodeCondition{Type: condition.Type, Status: condition.Status})
-		}
-	}
-	node.Status = v1.NodeStatus{Conditions: conditions}
+	node.Labels, node.Annotations, node.OwnerReferences = nil, nil, nil
+	node.Spec, node.Status = v1.NodeSpec{}, v1.NodeStatus{}
 }
 
 // slimService leaves of a Service that neither is a load balancer nor was one what tells when it becomes one. Users'
