@@ -36,7 +36,8 @@ type service struct {
 	terms   Sharing // under which it holds its addresses
 	addrs   []netip.Addr
 	lost    []Loss
-	err     error // why it does not hold all it asks for
+	err     error       // why it does not hold all it asks for
+	moves   []time.Time // because of conflicts, the last few, oldest first
 }
 
 // Loss is an address that a Service held and holds no more, and why.
@@ -208,9 +209,10 @@ func (a *Allocator) allocate(s *service, now time.Time) error {
 	}
 	kept := map[Family]netip.Addr{}
 	yielding := map[Family]Loss{}
+	var stay error
 	for _, addr := range slices.Clone(s.addrs) {
 		family := FamilyOf(addr)
-		verdict, reason := a.fit(s, addr)
+		verdict, reason := a.fit(s, addr, now)
 		_, hasOther := yielding[family]
 		switch {
 		case verdict == gone, kept[family].IsValid(), hasOther:
@@ -218,6 +220,9 @@ func (a *Allocator) allocate(s *service, now time.Time) error {
 			a.drop(s, addr, now)
 		case verdict == yield:
 			yielding[family] = Loss{addr, reason}
+		case verdict == stays:
+			stay = fmt.Errorf("%s is in conflict and not announced, but the Service keeps it: %s", addr, reason)
+			fallthrough
 		default:
 			kept[family] = addr
 		}
@@ -228,6 +233,9 @@ func (a *Allocator) allocate(s *service, now time.Time) error {
 		addr, found := chosen[family]
 		switch {
 		case yields && found:
+			if who, conflict := a.conflicts[old.Addr]; conflict && who == old.Reason {
+				s.moved(now)
+			}
 			s.lost = append(s.lost, old)
 			a.drop(s, old.Addr, now)
 		case yields && a.inConflict(old.Addr):
@@ -239,7 +247,13 @@ func (a *Allocator) allocate(s *service, now time.Time) error {
 	}
 	a.agree(s)
 	s.request.inOrder(s.addrs)
-	return err
+	switch {
+	case stay == nil:
+		return err
+	case err == nil:
+		return stay
+	}
+	return fmt.Errorf("%w; %w", stay, err)
 }
 
 func errorText(err error) string {

@@ -10,7 +10,7 @@
 //   - No address is held by two Services unless the sharing rules allow it (sharing.go).
 //   - An address is never taken from a Service because something else changed. A Service loses one only when its own
 //     request no longer admits it, when no pool has it any more, or when another host answers for it and a better one
-//     can be had. A pool that cannot be read takes nothing away.
+//     can be had, thrice within ten minutes at most. A pool that cannot be read takes nothing away.
 //   - Pools are tried by priority and name, and hand out the lowest address first. Services that wait are served oldest
 //     first, so that those that were there before their pool get the same addresses in whatever order they came.
 //   - An address that a node still answers for is given to nobody (withheld.go).

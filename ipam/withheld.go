@@ -65,8 +65,8 @@ func (a *Allocator) Quarantined() []Quarantined {
 
 // SetConflicts replaces what is known of addresses that a host outside the cluster answers for: who, as in
 // "52:54:00:12:34:56 on eth0 answers for it, seen from node1". Such an address is given only to a Service that asks for it
-// by name. A Service that holds one without having asked for it gets another one, or keeps it while none can be had;
-// Settle(true) lets it. The result tells whether addresses came or went.
+// by name. A Service that holds one without having asked for it gets another one, or keeps it while none can be had or
+// after three such moves within ten minutes; Settle(true) lets it. The result tells whether addresses came or went.
 func (a *Allocator) SetConflicts(conflicts map[netip.Addr]string) (changed bool) {
 	former := a.conflicts
 	a.conflicts = maps.Clone(conflicts)

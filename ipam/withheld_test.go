@@ -250,6 +250,49 @@ func TestConflict(t *testing.T) {
 		s.gets("10.0.0.0 fd00:: ! fd00:: is in conflict and not announced ("+takenBy+"), but the Service keeps it: no free IPv4 address in pool a: 1 of 1 in use", "one", dual, sharing("l", "", 80))
 		checkInvariants(t, s.a)
 	})
+	t.Run("after three moves within ten minutes it stays: another host answers for everything", func(t *testing.T) {
+		s := newStory(t, pool(t, "a", "10.0.0.0/28"))
+		all := []string{"10.0.0.0", "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"}
+		stays := func(addr string) string {
+			return addr + " ! " + addr + " is in conflict and not announced, but the Service keeps it: another host answers for many addresses of pool a (" + takenBy + "): is there a proxy ARP?"
+		}
+		s.gets("10.0.0.0", "one")
+		for i := range 3 { // at 0, 2 and 4 minutes
+			s.conflicts(all[:i+1]...)
+			s.gets(all[i+1], "one")
+			s.now = s.now.Add(2 * time.Minute)
+		}
+		s.conflicts(all[:4]...)
+		s.settles(true, "one") // it says so once
+		s.settles(true)
+		s.gets(stays("10.0.0.3"), "one")
+		s.gets("10.0.0.4", "another Service")
+		checkInvariants(t, s.a)
+		s.gets("10.0.0.7", "one", asking("10.0.0.7")) // whoever knows better may say so
+		s.gets("10.0.0.7", "one")
+		s.conflicts(append(all, "10.0.0.7")...)
+		s.gets(stays("10.0.0.7"), "one")
+		s.now = epoch.Add(10*time.Minute - time.Second)
+		s.settles(false)
+		s.now = epoch.Add(10 * time.Minute) // the first move is forgotten
+		s.settles(false, "one")
+		s.gets("10.0.0.5", "one")
+		s.conflicts(append(all, "10.0.0.5")...)
+		s.gets(stays("10.0.0.5"), "one")
+		s.conflicts()
+		s.settles(true, "one")
+		s.gets("10.0.0.5", "one")
+	})
+	t.Run("a proxy ARP for one family is told with what the other misses", func(t *testing.T) {
+		s := newStory(t, pool(t, "a", "10.0.0.0/28"))
+		s.gets("10.0.0.0", "one")
+		for _, text := range []string{"10.0.0.0", "10.0.0.1", "10.0.0.2"} {
+			s.conflicts(text)
+			s.gets(addrs(text)[0].Next().String(), "one")
+		}
+		s.conflicts("10.0.0.3")
+		s.gets("10.0.0.3 ! 10.0.0.3 is in conflict and not announced, but the Service keeps it: another host answers for many addresses of pool a ("+takenBy+"): is there a proxy ARP?; no IPv6 address in pool a: add an IPv6 range or pool", "one", dual)
+	})
 	t.Run("nobody gets it back by its name", func(t *testing.T) {
 		s := newStory(t, pool(t, "a", "10.0.0.0/30"))
 		s.gets("10.0.0.0", "one")
