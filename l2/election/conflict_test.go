@@ -3,6 +3,7 @@
 package election
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/plan"
 )
 
 const strangerMAC = "02:ff:00:00:00:01"
@@ -159,6 +161,76 @@ func TestConflictInTheWorld(t *testing.T) {
 		w.settled()
 		if _, still := w.api.lease(names.VIPLease(taken)).Annotations[names.AnnotationConflict]; still {
 			t.Error("the annotation is still there")
+		}
+	})
+}
+
+// A VIP that is the gateway's address, or that of a node, is in conflict as any other: that it answers is not only news of the gateway or the node.
+func TestConflictWithTheGateway(t *testing.T) {
+	node := netip.AddrFrom4([4]byte{192, 168, 0, 2})
+	inWorldWith(t, 3, 2, func(w *world) {
+		for i, address := range []netip.Addr{gatewayAddress, node} {
+			vip := w.vips[w.vip(i)]
+			delete(w.vips, w.vip(i))
+			vip.Addr = address
+			w.vips[address], w.strangers[address] = vip, fmt.Sprintf("02:00:00:00:f0:0%d", i)
+		}
+	}, func(w *world) {
+		w.pass(15 * time.Second)
+		for _, address := range []netip.Addr{gatewayAddress, node} {
+			if who := w.who(address); len(who) > 0 {
+				t.Errorf("%s is answered by %v, though another host has it", address, who)
+			}
+			lease := w.api.lease(names.VIPLease(address))
+			if lease == nil || lease.Annotations[names.AnnotationConflict] == "" {
+				t.Errorf("%s: no conflict on the Lease %v", address, lease)
+			}
+		}
+	})
+}
+
+// A VIP that is an address of a node, which the plan refuses, is marked by that node, whether it was held or not, and announced by nobody.
+func TestConflictWithANode(t *testing.T) {
+	refused := Target{Reason: string(plan.AddressOfNode)}
+	for name, before := range map[string]func(*steps){
+		"never held":       func(*steps) {},
+		"held by the node": func(s *steps) { s.held("n1"); s.pass(2 * time.Second) },
+		"held before":      (*steps).freed,
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSteps(t, 3, nil)
+			before(s)
+			s.view.Targets = map[netip.Addr]Target{stepVIP: refused}
+			s.view.Own = ownAddresses([]LocalInterface{{Name: "eth0", MAC: "02:00:00:00:00:01", Addresses: []netip.Prefix{netip.PrefixFrom(stepVIP, 24)}}})
+			out := s.pass(time.Second)
+			if s.core.Answering(stepVIP) || name == "held by the node" && len(out.Releases) == 0 {
+				t.Errorf("answers %v, releases %v", s.core.Answering(stepVIP), out.Releases)
+			}
+			if name == "held by the node" {
+				s.freed()
+			}
+			later := s.pass(28 * time.Second)
+			out.Marks, out.Claims, out.Probes = append(out.Marks, later.Marks...), append(out.Claims, later.Claims...), append(out.Probes, later.Probes...)
+			if len(out.Marks) != 1 || claims(out) || len(out.Probes) > 0 {
+				t.Fatalf("marks %+v, claims %v, probes %v; want one mark", out.Marks, out.Claims, out.Probes)
+			}
+			if mark := out.Marks[0].Conflict; mark.MAC != "02:00:00:00:00:01" || mark.Interface != "eth0" || mark.Node != "n1" {
+				t.Errorf("marked %+v", mark)
+			}
+			s.view.Leases[stepVIP] = Lease{VIP: stepVIP, Contested: true, Object: &coordinationv1.Lease{}}
+			if out := s.pass(2 * time.Minute); len(out.Marks) > 0 {
+				t.Errorf("marked again: %+v", out.Marks)
+			}
+			s.view.Own = nil
+			s.candidates("n1", "n2", "n3")
+			s.until(32*time.Second, "claim once the node has the address no more", claims)
+		})
+	}
+	t.Run("of another node", func(t *testing.T) {
+		s := newSteps(t, 3, nil)
+		s.view.Targets = map[netip.Addr]Target{stepVIP: refused}
+		if out := s.pass(40 * time.Second); len(out.Marks) > 0 || claims(out) {
+			t.Errorf("marks %+v, claims %+v", out.Marks, out.Claims)
 		}
 	})
 }

@@ -4,9 +4,11 @@ package election
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/plan"
 )
 
 // Times of the probe before a VIP's first claim. RFC 5227 section 1.1 and RFC 4862 section 5.1 want several seconds, for
@@ -40,6 +42,32 @@ type firstClaim struct {
 	contested bool
 	// toldAt is when users were last told of a conflict.
 	toldAt time.Time
+	// ownAt is when the VIP was last marked for being an address of this node.
+	ownAt time.Time
+}
+
+// ownAddresses are those of a node's interfaces.
+func ownAddresses(interfaces []LocalInterface) map[netip.Addr]LocalInterface {
+	own := map[netip.Addr]LocalInterface{}
+	for _, each := range interfaces {
+		for _, prefix := range each.Addresses {
+			own[prefix.Addr()] = each
+		}
+	}
+	return own
+}
+
+// markOwn is for a VIP that nobody holds. If it is an address of this node, which the plan does not let anybody announce, this speaker marks
+// the conflict: a Service that did not ask for just this address is given another.
+func (c *Core) markOwn(v *View, vip *vip, lease Lease, target Target, out *Actions) {
+	own, ok := v.Own[vip.address]
+	if !ok || target.Reason != string(plan.AddressOfNode) || lease.Contested || !c.renewed(v) {
+		return
+	}
+	if first := &vip.first; first.ownAt.IsZero() || v.Now.Sub(first.ownAt) >= conflictRetry {
+		first.ownAt = v.Now
+		out.Marks = append(out.Marks, Mark{VIP: vip.address, Base: lease, Conflict: names.Conflict{MAC: own.MAC, Interface: own.Name, Node: c.node, Time: v.Now}})
+	}
 }
 
 // neverHeld says that no speaker ever held the VIP, or that it was found in conflict before anyone did.

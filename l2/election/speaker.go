@@ -232,6 +232,7 @@ func (s *Speaker) SetInterfaces(interfaces []LocalInterface) {
 	}
 	s.post(func() {
 		s.interfaces, s.down = up, down
+		s.view.Own = ownAddresses(interfaces)
 		s.describe()
 		if len(up) > 0 {
 			s.describedOnce.Do(func() { close(s.described) })
@@ -279,12 +280,11 @@ func (s *Speaker) Sight(address netip.Addr, mac, iface string) {
 	s.postSighting(func() {
 		if address == s.gateway {
 			s.view.GatewayAnsweredAt = at
-			return
 		}
 		if node, ok := s.addresses[address]; ok {
 			s.view.NodeAnsweredAt[node] = at
-			return
 		}
+		// Either may be a VIP as well, by mistake, and is then in conflict.
 		s.sightings = append(s.sightings, Sighting{VIP: address, Node: s.view.MACs.Node(mac), MAC: mac, Interface: iface})
 	})
 }

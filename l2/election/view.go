@@ -137,6 +137,8 @@ type View struct {
 	Liveness Liveness
 	// MACs of the speakers.
 	MACs MACs
+	// Own has, by address, the interfaces of this node that have one.
+	Own map[netip.Addr]LocalInterface
 	// GatewayAnsweredAt is when the default gateway last answered on the LAN; zero when it never did.
 	GatewayAnsweredAt time.Time
 	// NodeAnsweredAt is when each other node's own address last answered on the LAN.

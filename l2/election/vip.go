@@ -117,6 +117,7 @@ func (c *Core) seek(v *View, vip *vip, lease Lease, target Target, planned bool,
 		c.stop(vip, "no Service uses the address", out)
 		return
 	}
+	c.markOwn(v, vip, lease, target, out)
 	rank := c.rank(target)
 	if rank < 0 && len(target.Candidates) == 0 && target.Reason != "" && target.Reason != string(plan.NoSpeaker) {
 		c.stop(vip, target.Reason, out)
