@@ -23,7 +23,8 @@ import (
 )
 
 // Pools and L2Advertisements are read in one namespace. Whoever makes one elsewhere would wait in vain, so it is told
-// there: by an event, and on a pool by its condition.
+// there: by an event, and on a pool by its condition. It may be for another installation, or another controller: whose
+// status somebody maintains is left alone.
 
 // foreignPeriod is the least time between two looks at what is elsewhere. Nothing waits for it.
 const foreignPeriod = 5 * time.Second
@@ -70,7 +71,7 @@ func (c *Cloud) reportForeign(ctx context.Context) {
 	told := map[types.UID]bool{} // L2Advertisements, which have no condition to remember it by
 	c.caches.foreign.changed.each(ctx, foreignPeriod, func() {
 		for _, obj := range c.caches.foreign.pools.GetStore().List() {
-			if pool := obj.(*v1beta1.IPAddressPool); pool.Namespace != c.options.Namespace {
+			if pool := obj.(*v1beta1.IPAddressPool); pool.Namespace != c.options.Namespace && !maintained(pool) {
 				c.refuseForeign(ctx, pool)
 			}
 		}
@@ -85,7 +86,17 @@ func (c *Cloud) reportForeign(ctx context.Context) {
 }
 
 func (c *Cloud) readOnlyHere(kind string) string {
-	return fmt.Sprintf("%ss are read in namespace %s only: create it there, and delete it here", kind, c.options.Namespace)
+	return fmt.Sprintf("%ss are read in namespace %s only: create it there and delete it here, unless it is for another controller", kind, c.options.Namespace)
+}
+
+// maintained tells whether somebody else says in a pool's status how it is used: in counters, or in the condition.
+func maintained(pool *v1beta1.IPAddressPool) bool {
+	status := &pool.Status
+	if status.AssignedIPv4 != 0 || status.AvailableIPv4 != 0 || status.AssignedIPv6 != 0 || status.AvailableIPv6 != 0 {
+		return true
+	}
+	ready := meta.FindStatusCondition(status.Conditions, v1beta1.ConditionReady)
+	return ready != nil && ready.Reason != reasonForeign
 }
 
 // refuseForeign says on a pool that it is not used, unless that is said already.
