@@ -190,7 +190,7 @@ func (c *Cloud) run(ctx context.Context) {
 // much to tell already it waits, until ctx is done. Call it after SetInformers.
 func (c *Cloud) NotAnnounced(ctx context.Context, service *v1.ObjectReference, message string) {
 	c.events.room(ctx)
-	c.recorder.Event(service, v1.EventTypeWarning, reasonNotAnnounced, message)
+	c.recorder.Event(service, v1.EventTypeWarning, ReasonNotAnnounced, message)
 }
 
 // Wait returns when all loops have ended.

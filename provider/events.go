@@ -28,14 +28,16 @@ import (
 
 // Reasons of our own events. They are MetalLB's where the meaning is the same.
 const (
-	reasonAllocated    = "IPAllocated"
-	reasonFailed       = "AllocationFailed"
-	reasonCleared      = "ClearAssignment"
-	reasonOverlap      = "Overlap"
-	reasonInvalid      = "Invalid"
-	reasonOverdue      = "WithdrawalOverdue"
-	reasonForeign      = "ForeignNamespace"
-	reasonNotAnnounced = "NotAnnounced"
+	reasonAllocated = "IPAllocated"
+	reasonFailed    = "AllocationFailed"
+	reasonCleared   = "ClearAssignment"
+	reasonOverlap   = "Overlap"
+	reasonInvalid   = "Invalid"
+	reasonOverdue   = "WithdrawalOverdue"
+	reasonForeign   = "ForeignNamespace"
+
+	// ReasonNotAnnounced is that of the event NotAnnounced writes.
+	ReasonNotAnnounced = "NotAnnounced"
 
 	eventComponent = "metallb-controller"
 )
