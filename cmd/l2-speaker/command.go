@@ -97,7 +97,7 @@ func (o *options) addFlags(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.rebalanceInterval, "rebalance-interval", election.DefaultTiming().RebalanceInterval, "The least time between two VIPs that this speaker hands over only for a better spread, or to a preferred node. 0: it never does.")
 	flags.DurationVar(&o.gratuitousInterval, "gratuitous-interval", 0, "How often each VIP is announced again though nothing has changed, for switches that forget; at least "+leastGratuitousInterval.String()+". 0: never.")
 	flags.Uint16Var(&o.heartbeatPort, "heartbeat-port", membership.DefaultPort, "UDP port of heartbeats. Must be the same on all nodes.")
-	flags.StringVar(&o.excludedInterfaces, "exclude-interfaces", announce.DefaultExcludeInterfaces, "Regular expression of the names of interfaces that VIPs are never announced on. Loopback, point-to-point and enslaved ones are left out anyway.")
+	flags.StringVar(&o.excludedInterfaces, "exclude-interfaces", announce.DefaultExcludeInterfaces, "Regular expression of the names of interfaces that VIPs are never announced on. Empty: none by name. Loopback, point-to-point and enslaved ones are left out anyway.")
 	flags.StringVar(&o.statusSocket, "status-socket", defaultStatusSocket, "Path of the Unix socket on which 'l2-speaker status' asks. Empty: none.")
 	flags.DurationVar(&o.leaveWithin, "leave-within", 20*time.Second, "How long a speaker that is told to stop may take to hand its VIPs over. Less than the pod's terminationGracePeriodSeconds.")
 	flags.StringVar(&o.selection.LoadBalancerClass, "load-balancer-class", "", "Announce Services of this loadBalancerClass. Must be the controller's. Empty: none that has a class.")

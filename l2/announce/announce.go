@@ -38,7 +38,8 @@ import (
 
 // Config is what an Announcer is made with. The zero value works.
 type Config struct {
-	// ExcludeInterfaces leaves out interfaces by name; nil means DefaultExcludeInterfaces.
+	// ExcludeInterfaces leaves out interfaces by name; nil means DefaultExcludeInterfaces, and the empty
+	// expression leaves out none.
 	ExcludeInterfaces *regexp.Regexp
 	// Alive says whether whoever decides what to announce is awake (rule E5). It is called for every reply by several
 	// goroutines at once, and must neither lock nor allocate. nil: always.

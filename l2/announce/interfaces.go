@@ -21,7 +21,7 @@ import (
 // DefaultExcludeInterfaces leaves out what container runtimes, CNI plugins, kube-proxy and hypervisors make on a node. It
 // goes by name and not by type: a node that is itself a container has a veth as its LAN interface.
 const DefaultExcludeInterfaces = `^(lo|nodelocaldns|ovs-system|br-[0-9a-f]{12}` +
-	`|(docker|podman|nerdctl|cbr|cni|veth|cali|vxlan\.calico|flannel|cilium_|lxc|lxd|weave|antrea|ovn-k8s|genev_sys|kube-ipvs|kube-bridge|tunl|dummy|virbr|vnet).*)$`
+	`|(docker|podman|nerdctl|cbr|cni|veth|cali|vxlan(-v6)?\.calico|flannel|cilium_|lxc|lxd|weave|antrea|ovn-k8s|genev_sys|kube-ipvs|kube-bridge|tunl|dummy|virbr|vnet).*)$`
 
 const (
 	relistRetry    = time.Second           // after a failure
@@ -29,11 +29,16 @@ const (
 	choresInterval = 10 * time.Second
 )
 
+// excludes says whether an interface of that name is left out. The empty expression, which matches everything, leaves out nothing.
+func excludes(exclude *regexp.Regexp, name string) bool {
+	return exclude.String() != "" && exclude.MatchString(name)
+}
+
 // usable says whether VIPs can be announced on an interface, up or not. master is its master, if it has one.
 func usable(attributes *netlink.LinkAttrs, master netlink.Link, exclude *regexp.Regexp) bool {
 	const wrongFlags = unix.IFF_LOOPBACK | unix.IFF_POINTOPOINT | unix.IFF_NOARP
 	switch {
-	case exclude.MatchString(attributes.Name),
+	case excludes(exclude, attributes.Name),
 		attributes.EncapType != "ether", len(attributes.HardwareAddr) != len(MAC{}),
 		attributes.RawFlags&wrongFlags != 0, attributes.RawFlags&unix.IFF_BROADCAST == 0:
 		return false
@@ -125,7 +130,7 @@ func (a *Announcer) follow(ctx context.Context, news *subscription) error {
 
 // concerns says whether news of a link can change what is announced on. Pods that come and go do not.
 func (a *Announcer) concerns(update netlink.LinkUpdate) bool {
-	return a.linkOf(int(update.Index)) != nil || !a.config.ExcludeInterfaces.MatchString(update.Attrs().Name)
+	return a.linkOf(int(update.Index)) != nil || !excludes(a.config.ExcludeInterfaces, update.Attrs().Name)
 }
 
 func (a *Announcer) linkOf(index int) *link {
