@@ -89,6 +89,7 @@ type Announcer struct {
 	sightings chan Sighting
 	changes   chan struct{}
 	narrow    chan struct{} // the filters let through more than they must
+	renew     chan struct{} // there are groups to join again
 	relist    chan struct{} // a socket has failed: look at the interfaces again
 
 	// probed are the groups joined for addresses that are probed for. Guarded by mu.
@@ -134,6 +135,7 @@ func New(logger klog.Logger, config Config) (*Announcer, error) {
 		sightings: make(chan Sighting, sightingsBuffered),
 		changes:   make(chan struct{}, 1),
 		narrow:    make(chan struct{}, 1),
+		renew:     make(chan struct{}, 1),
 		relist:    make(chan struct{}, 1),
 		probed:    map[netip.Addr]probedGroup{},
 	}

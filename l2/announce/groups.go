@@ -5,7 +5,9 @@ package announce
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,7 +25,8 @@ type groups struct {
 	index     int
 	frames    *socket
 	joined    map[netip.Addr]*membership
-	reporters []int // descriptors of IPv6 sockets that neither send nor receive; net.core.optmem_max limits what one holds
+	renewing  []netip.Addr // whose IPv6 membership the kernel may have forgotten
+	reporters []int        // descriptors of IPv6 sockets that neither send nor receive; net.core.optmem_max limits what one holds
 }
 
 // membership is one group's.
@@ -33,6 +36,9 @@ type membership struct {
 }
 
 const notReported = -1
+
+// renewedAtOnce is how many groups are renewed while others wait for Announcer.mu: some 0.5 ms with 1,000 groups, 20 ms with 10,000.
+const renewedAtOnce = 16
 
 func newGroups(index int, frames *socket) *groups {
 	return &groups{index: index, frames: frames, joined: map[netip.Addr]*membership{}}
@@ -68,21 +74,33 @@ func (g *groups) leave(group netip.Addr) error {
 	return err
 }
 
-// renew makes the IPv6 memberships once more, for the kernel forgets them when it takes IPv6 away from an interface for a
+// forgotten notes that every IPv6 membership is to be renewed.
+func (g *groups) forgotten() {
+	g.renewing = slices.Collect(maps.Keys(g.joined))
+}
+
+// renew makes up to most IPv6 memberships once more, for the kernel forgets them when it takes IPv6 away from an interface for a
 // time. Each is ended first, or its end would later end the new one. Where nothing was forgotten, both follow each other
-// before the kernel reports the first.
-func (g *groups) renew() error {
-	var failure error // one of them
-	for group, m := range g.joined {
+// before the kernel reports the first. It says whether there are more to renew.
+func (g *groups) renew(most int) (more bool, failure error) {
+	some := g.renewing[:min(most, len(g.renewing))]
+	if g.renewing = g.renewing[len(some):]; len(g.renewing) == 0 {
+		g.renewing = nil
+	}
+	for _, group := range some {
+		m := g.joined[group]
+		if m == nil { // left meanwhile
+			continue
+		}
 		if m.reporter != notReported {
 			_ = unix.SetsockoptIPv6Mreq(m.reporter, unix.IPPROTO_IPV6, unix.IPV6_LEAVE_GROUP, g.request(group))
 			m.reporter = notReported
 		}
 		if err := g.report(group, m); err != nil {
-			failure = err
+			failure = err // one of them
 		}
 	}
-	return failure
+	return len(g.renewing) > 0, failure
 }
 
 // report makes the IPv6 membership on a socket that has room for it.

@@ -53,6 +53,51 @@ func TestNDPGroupsReturnWithIPv6(t *testing.T) {
 	expectJoined(t, "lan0", vip6, false)
 }
 
+// Thousands of groups take seconds to join again. Whoever announces or withdraws waits for a few of them only, and is taken into
+// account.
+func TestNDPGroupsAreRenewedAFewAtATime(t *testing.T) {
+	newLAN6(t)
+	a := start(t, Config{}, "lan0")
+	const many = 3*renewedAtOnce + 1
+	vip := func(i int) netip.Addr { return numbered6(1000 + i) } // in no group of the node's own
+	for i := range many {
+		a.Announce(vip(i), nil)
+	}
+	l := (*a.links.Load())[0]
+	left := func() int {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return len(l.port(ndpProtocol{}).groups.renewing)
+	}
+	a.mu.Lock() // as update does, but nobody is told
+	l.forgetGroups()
+	a.mu.Unlock()
+	if got := left(); got != many {
+		t.Fatalf("%d groups to renew, want %d", got, many)
+	}
+	a.mu.Lock()
+	more, err := l.renewGroups()
+	a.mu.Unlock()
+	must(t, err)
+	if got := left(); !more || got != many-renewedAtOnce {
+		t.Fatalf("%d groups left to renew, want %d", got, many-renewedAtOnce)
+	}
+	for i := range many / 2 {
+		a.Withdraw(vip(i))
+	}
+	a.Announce(vip6, nil)
+	signal(a.renew)
+	eventually(t, "none left", func() bool { return left() == 0 })
+	for i := range many {
+		expectJoined(t, "lan0", vip(i), i >= many/2)
+	}
+	expectJoined(t, "lan0", vip6, true)
+	for i := many / 2; i < many; i++ {
+		a.Withdraw(vip(i))
+		expectJoined(t, "lan0", vip(i), false)
+	}
+}
+
 // Defect L2-5 of MetalLB.
 func TestNDPGroupsFollowVIPsAndInterfaces(t *testing.T) {
 	newLAN6(t)

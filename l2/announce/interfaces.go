@@ -119,6 +119,8 @@ func (a *Announcer) follow(ctx context.Context, news *subscription) error {
 			narrow.Reset(narrowDelay)
 		case <-narrow.C:
 			a.narrowFilters()
+		case <-a.renew:
+			a.renewGroups()
 		case <-chores.C:
 			for _, l := range *a.links.Load() {
 				l.countLost(a.metrics)
@@ -213,14 +215,29 @@ func (a *Announcer) update(l *link, state *linkState, isNew bool) (changed bool)
 		a.announceOn(l)
 	}
 	if !isNew && (returned || !old.hasIPv6() && state.hasIPv6()) {
-		if err := l.renewGroups(); err != nil {
-			a.log.Error(err, "Questions for some VIPs may not be heard", "interface", state.name)
-		}
+		l.forgetGroups()
+		signal(a.renew)
 	}
 	if !isNew && (moved || state.up != old.up) {
 		a.log.Info("Interface changed", "interface", state.name, "mac", state.mac, "up", state.up)
 	}
 	return moved || state.up != old.up || !slices.Equal(state.prefixes, old.prefixes)
+}
+
+// renewGroups joins some of the groups again that the kernel may have forgotten, and leaves word when there are more: thousands take
+// seconds, in which the news and whoever announces must not wait. Run calls it.
+func (a *Announcer) renewGroups() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, l := range *a.links.Load() {
+		more, err := l.renewGroups()
+		if err != nil {
+			a.log.Error(err, "Questions for some VIPs may not be heard", "interface", l.state.Load().name)
+		}
+		if more {
+			signal(a.renew)
+		}
+	}
 }
 
 // closeLinks closes everything, for good.

@@ -160,13 +160,22 @@ func (l *link) leave(addr netip.Addr) error {
 	return nil
 }
 
-// renewGroups joins again when the interface or its IPv6 has come back.
-func (l *link) renewGroups() error {
+// forgetGroups notes that all groups are to be joined again, since the interface or its IPv6 has come back.
+func (l *link) forgetGroups() {
+	for _, p := range l.ports {
+		p.groups.forgotten()
+	}
+}
+
+// renewGroups joins some groups again, and says whether there are more.
+func (l *link) renewGroups() (more bool, failure error) {
 	var failures []error
 	for _, p := range l.ports {
-		failures = append(failures, p.groups.renew())
+		left, err := p.groups.renew(renewedAtOnce)
+		more = more || left
+		failures = append(failures, err)
 	}
-	return errors.Join(failures...)
+	return more, errors.Join(failures...)
 }
 
 // widen lets claims to any address through. When the kernel does not take the filter, narrow ones remain, and claims to
