@@ -202,8 +202,7 @@ type Core struct {
 	gatewayLostAt                time.Time
 	// gatewaySince: since when, without a break, the gateway has answered while it was asked every period.
 	gatewaySince time.Time
-	// suspects are the epochs that are not heard, and since when their node's address has been asked for.
-	suspects     map[Epoch]time.Time
+	suspects     map[Epoch]*suspect   // the epochs that are not heard
 	fencing      map[string]time.Time // by node: when its session was last tried to end
 	returns      []time.Time
 	returnedAt   time.Time            // the last return (E9)
@@ -227,7 +226,7 @@ func NewCore(node string, timing Timing, withdrawOnAPILoss bool) *Core {
 		node:     node,
 		timing:   timing,
 		withdraw: withdrawOnAPILoss,
-		suspects: map[Epoch]time.Time{},
+		suspects: map[Epoch]*suspect{},
 		fencing:  map[string]time.Time{},
 		heard:    map[string]time.Time{},
 		vips:     map[netip.Addr]*vip{},

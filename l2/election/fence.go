@@ -58,29 +58,6 @@ func (c *Core) judgeMyself(v *View, out *Actions) {
 	}
 }
 
-// askSuspects asks the LAN for the addresses of nodes whose speakers are not heard: where no third speaker can bear witness,
-// a gateway that answers while they do not can (E4 b).
-func (c *Core) askSuspects(v *View, out *Actions) {
-	suspected := map[Epoch]bool{}
-	for node, session := range v.Sessions {
-		if node == c.node || session.Epoch == "" {
-			continue
-		}
-		heard, ever := v.Liveness.LastHeard(string(session.Epoch))
-		if !ever || within(suspicionPeriods*v.Liveness.Period(string(session.Epoch)), heard, v.Now) {
-			continue
-		}
-		suspected[session.Epoch] = true
-		if _, known := c.suspects[session.Epoch]; !known {
-			c.suspects[session.Epoch] = v.Now
-		}
-		if out.AskGateway {
-			out.AskNodes = append(out.AskNodes, node)
-		}
-	}
-	maps.DeleteFunc(c.suspects, func(epoch Epoch, _ time.Time) bool { return !suspected[epoch] })
-}
-
 // gatewaySilent says that a gateway which answered before has not answered for the time of an isolation (E9), since floor at the
 // earliest.
 func (c *Core) gatewaySilent(v *View, floor time.Time) bool {
@@ -158,8 +135,8 @@ func (c *Core) suspect(v *View, session Session) (since time.Time, wait time.Dur
 	if witness, ok := v.Liveness.WitnessSince(string(session.Epoch), v.Now); ok {
 		return later(silent, witness), silence, "heartbeats silent while another member is heard"
 	}
-	asked, suspected := c.suspects[session.Epoch]
-	if !suspected || c.gatewaySince.IsZero() {
+	asked := c.askedSince(session.Epoch)
+	if asked.IsZero() || c.gatewaySince.IsZero() {
 		return byDuration()
 	}
 	silent = later(silent, c.gatewaySince)
