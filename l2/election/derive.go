@@ -46,7 +46,7 @@ func (s *Speaker) setPeriod(period time.Duration) {
 
 // watchNodes listens for answers of the other nodes' own addresses, on this LAN.
 func (s *Speaker) watchNodes() {
-	addresses := map[netip.Addr]string{}
+	addresses, asked := map[netip.Addr]string{}, map[string][]netip.Addr{}
 	for node, session := range s.records.sessions {
 		if node == s.config.Node || session.Epoch == "" {
 			continue
@@ -57,19 +57,55 @@ func (s *Speaker) watchNodes() {
 					addresses[prefix.Addr()] = node
 				}
 			}
+			asked[node] = append(asked[node], firstOfFamilies(each.Addresses)...)
 		}
 	}
+	maps.DeleteFunc(s.view.NodeAnsweredAt, func(node string, _ time.Time) bool { return len(asked[node]) == 0 })
+	s.addresses, s.asked = addresses, asked
+	s.watch()
+}
+
+// firstOfFamilies are the first address of each family that is no link-local one: a node that is there answers for each of its addresses.
+func firstOfFamilies(prefixes []netip.Prefix) []netip.Addr {
+	var first []netip.Addr
+	for _, prefix := range prefixes {
+		address := prefix.Addr()
+		if !address.IsLinkLocalUnicast() && !slices.ContainsFunc(first, func(other netip.Addr) bool { return other.Is4() == address.Is4() }) {
+			first = append(first, address)
+		}
+	}
+	return first
+}
+
+// watch listens for what speaks for the VIPs, the gateway and the other nodes, and for nothing that is none of them any more. One address may be
+// several of these.
+func (s *Speaker) watch() {
+	watched := make(map[netip.Addr]struct{}, len(s.view.Targets)+len(s.addresses)+1)
+	if s.gateway.IsValid() {
+		watched[s.gateway] = struct{}{}
+	}
 	for address := range s.addresses {
-		if _, still := addresses[address]; !still {
+		watched[address] = struct{}{}
+	}
+	for address := range s.view.Targets {
+		watched[address] = struct{}{}
+	}
+	for address, vip := range s.core.vips {
+		if vip.answering || vip.yielded || vip.claiming {
+			watched[address] = struct{}{}
+		}
+	}
+	for address := range s.watched {
+		if _, still := watched[address]; !still {
 			s.config.Announcer.Unwatch(address)
 		}
 	}
-	for address := range addresses {
-		if _, already := s.addresses[address]; !already {
+	for address := range watched {
+		if _, already := s.watched[address]; !already {
 			s.config.Announcer.Watch(address)
 		}
 	}
-	s.addresses = addresses
+	s.watched = watched
 }
 
 // speakers is where each speaker with a session can announce, as the plan wants it.

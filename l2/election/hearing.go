@@ -3,6 +3,7 @@
 package election
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -27,6 +28,9 @@ func (c *Core) sight(v *View, sighting Sighting, out *Actions) {
 	}
 	if vip.seen == nil {
 		vip.seen = map[string]time.Time{}
+	}
+	if _, known := vip.seen[sighting.Node]; !known {
+		maps.DeleteFunc(vip.seen, func(node string, _ time.Time) bool { return v.Sessions[node].Node == "" })
 	}
 	vip.seen[sighting.Node] = v.Now
 	vip.rightful = c.newer(v, sighting.Node)

@@ -5,11 +5,13 @@ package election
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/membership"
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/plan"
 )
 
 const (
@@ -113,20 +115,27 @@ func (s *Speaker) turn(ctx context.Context, beat bool) {
 
 // act does what Core decided. Nothing here waits for the API server.
 func (s *Speaker) act(ctx context.Context, actions Actions) {
+	unplanned := false // a VIP was withdrawn that no Service uses
 	for _, change := range actions.Changes {
 		s.summarise = true
 		if change.Announce {
 			s.config.Announcer.Announce(change.VIP, s.view.Targets[change.VIP].Interfaces)
 			s.endLoss(change.VIP, s.view.Now)
 			s.log.Info("announce: this node is the elected leader of the VIP", "vip", change.VIP, "node", s.config.Node, "reason", change.Reason, "services", s.plan[change.VIP].Services)
-			s.config.Observer.Announced(s.plan[change.VIP])
+			s.config.Observer.Announced(s.vip(change.VIP))
 		} else {
 			s.config.Announcer.Withdraw(change.VIP)
 			if !slices.ContainsFunc(actions.HandOvers, func(h HandOver) bool { return h.VIP == change.VIP }) { // which say more
 				s.log.Info("withdraw", "vip", change.VIP, "node", s.config.Node, "reason", change.Reason)
 			}
 			s.config.Observer.Withdrawn(change.VIP)
+			if _, planned := s.view.Targets[change.VIP]; !planned {
+				unplanned = true
+			}
 		}
+	}
+	if unplanned {
+		s.watch()
 	}
 	for _, each := range actions.HandOvers {
 		s.summarise = true
@@ -143,10 +152,8 @@ func (s *Speaker) act(ctx context.Context, actions Actions) {
 		s.config.Announcer.Ask(s.gateway)
 	}
 	for _, node := range actions.AskNodes {
-		for address, of := range s.addresses {
-			if of == node {
-				s.config.Announcer.Ask(address)
-			}
+		for _, address := range s.asked[node] {
+			s.config.Announcer.Ask(address)
 		}
 	}
 	for _, sighting := range actions.Conflicts {
@@ -155,7 +162,7 @@ func (s *Speaker) act(ctx context.Context, actions Actions) {
 			message = "Another host has the VIP, which is therefore not announced"
 		}
 		s.log.Info(message, "vip", sighting.VIP, "node", s.config.Node, "mac", sighting.MAC, "interface", sighting.Interface)
-		s.config.Observer.Conflict(s.plan[sighting.VIP], sighting)
+		s.config.Observer.Conflict(s.vip(sighting.VIP), sighting)
 	}
 	for _, claim := range actions.Claims {
 		s.claim(ctx, claim)
@@ -173,6 +180,14 @@ func (s *Speaker) act(ctx context.Context, actions Actions) {
 		s.release(ctx, lease)
 	}
 	s.read(ctx, actions.Reads)
+}
+
+// vip is what the plan says of a VIP; only its address when the newest one, for which there are no targets yet, has dropped it.
+func (s *Speaker) vip(address netip.Addr) plan.VIP {
+	if vip, ok := s.plan[address]; ok {
+		return vip
+	}
+	return plan.VIP{Addr: address}
 }
 
 // dropElectors ends the electors of VIPs that the records say are no longer this speaker's.

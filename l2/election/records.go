@@ -32,6 +32,9 @@ type Records struct {
 	holderChanges uint64
 }
 
+// maxDuration bounds what is read from a session, which anybody may have written: a speaker that is gone is fenced after it.
+const maxDuration = time.Hour
+
 // NewRecords returns an empty picture.
 func NewRecords() *Records {
 	return &Records{
@@ -144,7 +147,7 @@ func (r *Records) merge(object *coordinationv1.Lease, now time.Time) {
 		session := Session{Node: node, Epoch: Epoch(holder(object)), ChangedAt: now, Object: object}
 		session.Duration = DefaultTiming().SessionDuration
 		if seconds := object.Spec.LeaseDurationSeconds; seconds != nil && *seconds > 0 {
-			session.Duration = time.Duration(*seconds) * time.Second
+			session.Duration = min(time.Duration(*seconds)*time.Second, maxDuration)
 		}
 		session.Since, session.GaveAt = old.Since, old.GaveAt
 		if old.Epoch != session.Epoch {

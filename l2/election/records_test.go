@@ -3,6 +3,7 @@
 package election
 
 import (
+	"math"
 	"net/netip"
 	"strconv"
 	"testing"
@@ -135,5 +136,19 @@ func TestSessionsAreTimedByTheObserver(t *testing.T) {
 	records.Watched(object, now.Add(time.Second)) // the same version again is no renewal
 	if got := records.sessions["b"]; !got.ChangedAt.Equal(now) || got.Duration != 4*time.Second {
 		t.Errorf("changed at %v with duration %v, want %v and 4s", got.ChangedAt, got.Duration, now)
+	}
+}
+
+// What a session says of its duration is bounded: nothing that is computed from it overflows, and a speaker that is gone is fenced in the end.
+func TestDurationsAreBounded(t *testing.T) {
+	usual := DefaultTiming().SessionDuration
+	for seconds, want := range map[int32]time.Duration{7: 7 * time.Second, math.MaxInt32: maxDuration, 0: usual, -1: usual} {
+		object := sessionObject("n1", "n1/a", 7)
+		object.Spec.LeaseDurationSeconds = &seconds
+		records := NewRecords()
+		records.Watched(object, time.Time{})
+		if got := records.sessions["n1"].Duration; got != want {
+			t.Errorf("%d seconds are read as %v, want %v", seconds, got, want)
+		}
 	}
 }

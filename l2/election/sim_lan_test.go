@@ -167,9 +167,22 @@ func (n *node) Ask(address netip.Addr) {
 	}
 }
 
-// Watch and Unwatch do nothing: all is reported.
-func (n *node) Watch(netip.Addr)   {}
-func (n *node) Unwatch(netip.Addr) {}
+// Watch and Unwatch only remember: all is reported.
+func (n *node) Watch(address netip.Addr) {
+	n.world.mu.Lock()
+	defer n.world.mu.Unlock()
+	n.watched[address]++
+}
+
+// Unwatch undoes Watch.
+func (n *node) Unwatch(address netip.Addr) {
+	n.world.mu.Lock()
+	defer n.world.mu.Unlock()
+	n.watched[address]--
+	if n.watched[address] == 0 {
+		delete(n.watched, address)
+	}
+}
 
 // Send multicasts a heartbeat. It is called from the decision loop, which is stuck here while it shall be.
 func (n *node) Send(datagram []byte) {
@@ -205,7 +218,11 @@ func (n *node) Send(datagram []byte) {
 }
 
 // Announced and the others below are what the speaker tells of itself.
-func (n *node) Announced(plan.VIP) {}
+func (n *node) Announced(vip plan.VIP) {
+	if !vip.Addr.IsValid() {
+		n.world.t.Errorf("%s tells that it announces %+v", n.name, vip)
+	}
+}
 
 // Withdrawn counts.
 func (n *node) Withdrawn(netip.Addr) {

@@ -108,11 +108,13 @@ type Speaker struct {
 	gateway          netip.Addr
 	sightings        []Sighting
 	electors         map[netip.Addr]context.CancelFunc
-	losses           map[netip.Addr]loss   // of the VIPs that are claimed because their holder was lost
-	addresses        map[netip.Addr]string // a node's own address to the node
-	plans            uint64                // counts the plans
-	stepped          uint64                // the records' vipChanges at the last step
-	derived          uint64                // the records' sessionChanges that derive has seen
+	losses           map[netip.Addr]loss     // of the VIPs that are claimed because their holder was lost
+	addresses        map[netip.Addr]string   // a node's own address to the node
+	asked            map[string][]netip.Addr // which of these a node is asked for
+	watched          map[netip.Addr]struct{}
+	plans            uint64 // counts the plans
+	stepped          uint64 // the records' vipChanges at the last step
+	derived          uint64 // the records' sessionChanges that derive has seen
 	targeting        targeting
 	summaryAt        time.Time
 	summarise        bool
@@ -265,12 +267,8 @@ func (s *Speaker) SetGateway(gateway netip.Addr) {
 		if gateway == s.gateway {
 			return
 		}
-		if s.gateway.IsValid() {
-			s.config.Announcer.Unwatch(s.gateway)
-		}
-		if s.gateway, s.view.GatewayAnsweredAt = gateway, (time.Time{}); gateway.IsValid() {
-			s.config.Announcer.Watch(gateway)
-		}
+		s.gateway, s.view.GatewayAnsweredAt = gateway, time.Time{}
+		s.watch()
 	})
 }
 

@@ -153,20 +153,11 @@ func (s *Speaker) retargeted(in inputs, targets map[netip.Addr]Target, took time
 	s.targeting.busy, s.targeting.done, s.targeting.took, s.targeting.leaving = false, true, took, in.version.leaving
 	s.targeting.endedAt = time.Now()
 	s.view.Targets, s.view.SameVIPs = targets, false
-	for vip := range targets {
-		if _, known := in.before[vip]; !known {
-			s.config.Announcer.Watch(vip)
-		}
-	}
+	s.watch()
 	for _, vip := range s.core.AnsweringFor() {
 		if planned, ok := in.plan[vip]; ok {
 			s.config.Announcer.Announce(vip, targets[vip].Interfaces) // moves it when the interfaces have changed
 			s.config.Observer.Announced(planned)                      // shows it on Services that are new on the VIP
-		}
-	}
-	for vip := range s.core.vips {
-		if _, planned := targets[vip]; !planned && !s.core.Answering(vip) {
-			s.config.Announcer.Unwatch(vip)
 		}
 	}
 }

@@ -72,6 +72,7 @@ type node struct {
 	// stoodUntil: the process does not run before; stuckUntil: its decision loop does not turn before.
 	stoodUntil, stuckUntil time.Time
 	answering              map[netip.Addr]*burst
+	watched                map[netip.Addr]int
 	// withdrawals counts how often it stopped answering for a VIP, conflicts how often it told of a stranger.
 	withdrawals, conflicts int
 	// members are the hardware addresses of speakers, as the Announcer was last told.
@@ -183,7 +184,7 @@ func inWorldWith(t *testing.T, nodes, vips int, change, test func(*world)) {
 }
 
 func (w *world) newNode(name string, number int) *node {
-	return &node{world: w, name: name, number: number, answering: map[netip.Addr]*burst{}, sound: time.Now()}
+	return &node{world: w, name: name, number: number, answering: map[netip.Addr]*burst{}, watched: map[netip.Addr]int{}, sound: time.Now()}
 }
 
 // all nodes, in the order of their numbers.
