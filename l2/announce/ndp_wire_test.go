@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"regexp"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -522,6 +523,37 @@ func TestNDPSightings(t *testing.T) {
 	waitNarrow(t, a)
 	a.Ask(clientIP6)
 	noSighting(t, a, 100*time.Millisecond)
+}
+
+// A default router of IPv6 is most often known by its link-local address.
+func TestNDPAsksLinkLocalAddresses(t *testing.T) {
+	client := newLAN6(t)
+	a := start(t, Config{}, "lan0")
+	linkLocal := func(prefix netip.Prefix) bool { return prefix.Addr().IsLinkLocalUnicast() && prefix.Addr().Is6() }
+	waitFor(t, a, "the node's link-local address", func() bool { return slices.ContainsFunc(a.Interfaces()[0].Prefixes, linkLocal) })
+	eventually(t, "the client's is in use", func() bool { return !client.tentative(t, netip.Addr.IsLinkLocalUnicast) })
+	router := client.address(t, netip.Addr.IsLinkLocalUnicast)
+	a.Watch(router)
+	a.Ask(router)
+	if s := nextSighting(t, a); s.Addr != router || s.Kind != KindReply || s.MAC != client.mac(t) {
+		t.Errorf("heard %+v", s)
+	}
+}
+
+// address is the host's own on eth0.
+func (h *host) address(t testing.TB, which func(netip.Addr) bool) netip.Addr {
+	t.Helper()
+	eth0, err := h.netlink.LinkByName("eth0")
+	must(t, err)
+	addresses, err := h.netlink.AddrList(eth0, netlink.FAMILY_V6)
+	must(t, err)
+	for _, address := range addresses {
+		if addr, ok := netip.AddrFromSlice(address.IP); ok && which(addr) {
+			return addr
+		}
+	}
+	t.Fatal("no such address")
+	return netip.Addr{}
 }
 
 // plugInto joins the node to the switch by a wire: an interface here with that name, and a port there.
