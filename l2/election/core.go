@@ -84,6 +84,10 @@ const (
 	probeHandOver = 500 * time.Millisecond
 	// readEvery bounds how often announcements by other speakers make this one ask the API server about a VIP.
 	readEvery = time.Second
+	// readsPerSecond bounds what is asked of the API server about all VIPs, readsAtOnce what is at once: anybody on the LAN can give rise to it.
+	readsPerSecond, readsAtOnce = 50, 100
+	// liedFor is for how long a doubt that proved wrong makes the next one wait longer.
+	liedFor = 10 * time.Second
 	// probeYielded is how often a speaker that yielded asks whether anybody answers (E7).
 	probeYielded = 250 * time.Millisecond
 	// silentVIP is how long nobody must answer before one that yielded answers again, and rankWait what each rank adds.
@@ -212,6 +216,7 @@ type Core struct {
 	linkDown     bool
 	// asks is how many probes for what this speaker answers for may be sent now; toAsk is what is left of a round of them after a return.
 	asks  float64
+	reads float64 // how many reads of VIPs may begin now
 	toAsk []netip.Addr
 	// probesStarted counts the VIPs that this step began to probe.
 	probesStarted int
@@ -261,6 +266,7 @@ func (c *Core) Step(v *View) Actions {
 	}
 	c.probesStarted = 0
 	c.asks = min(asksAtOnce, c.asks+v.Now.Sub(c.lastStep).Seconds()*asksPerSecond)
+	c.reads = min(readsAtOnce, c.reads+v.Now.Sub(c.lastStep).Seconds()*readsPerSecond)
 	c.judgeMyself(v, &out)
 	c.askSuspects(v, &out)
 	switch {

@@ -62,9 +62,23 @@ func (c *Core) newer(v *View, node string) bool {
 	return heard && !c.renewed(v) && v.Now.Sub(last.AckedAt) >= c.timing.RenewDeadline && v.Ack.After(last.AckedAt)
 }
 
-// read asks the API server who holds a VIP that this speaker answers for, unless it is being asked already.
+// read doubts that a VIP which this speaker answers for is its own, and asks the API server, unless that is being asked already, or for too many VIPs:
+// then the next renewal of the session must do (see confirmed).
 func (c *Core) read(v *View, vip *vip, out *Actions) {
-	if vip.answering && vip.reading.IsZero() && v.Now.Sub(vip.readAt) >= readEvery {
+	if !vip.answering || !vip.reading.IsZero() || v.Now.Sub(vip.readAt) < readEvery {
+		return
+	}
+	if vip.doubtedAt.IsZero() {
+		vip.doubtedAt = v.Now
+	}
+	vip.readAt = v.Now
+	c.get(v, vip, out)
+}
+
+// get asks the API server who holds a VIP, if it may be asked now.
+func (c *Core) get(v *View, vip *vip, out *Actions) {
+	if c.reads >= 1 {
+		c.reads--
 		vip.reading, vip.readAt = v.Now, v.Now
 		out.Reads = append(out.Reads, vip.address)
 	}
@@ -79,8 +93,9 @@ func (c *Core) ReadEnded(address netip.Addr, answered bool, now time.Time) {
 	vip.reading = time.Time{}
 	switch {
 	case answered || vip.rightful:
-		vip.yielded, vip.announcedAt = false, time.Time{} // if it is ours, announce; if not, the records say so
-	case vip.answering:
+		vip.yielded, vip.doubtedAt, vip.announcedAt = false, time.Time{}, time.Time{} // if it is ours, announce; if not, the records say so
+		vip.refutedAt = now
+	case vip.answering && !vip.lied(now):
 		vip.yielded, vip.quietFrom = true, now
 	}
 }
@@ -88,11 +103,20 @@ func (c *Core) ReadEnded(address netip.Addr, answered bool, now time.Time) {
 // yieldOrReturn is for a speaker that does not know whether a VIP is still its own: after another speaker was heard, or
 // its link was down, it answers again only when the API server confirms it, or nobody else answers (E7).
 func (c *Core) yieldOrReturn(v *View, vip *vip, lease Lease, standing standing, target Target, out *Actions) {
-	wait := c.timing.ReadWait
-	if !c.valid(v) { // another may have taken its session for expired long ago
-		wait = 0
+	if vip.answering && !vip.doubtedAt.IsZero() && standing == mine && c.confirmed(v, vip.doubtedAt, vip, lease) {
+		vip.reading, vip.doubtedAt, vip.refutedAt, vip.announcedAt = time.Time{}, time.Time{}, v.Now, time.Time{}
 	}
-	if !vip.reading.IsZero() && v.Now.Sub(vip.reading) >= wait && vip.answering && !vip.rightful {
+	if vip.rightful && vip.reading.IsZero() {
+		vip.doubtedAt = time.Time{}
+	}
+	wait := c.timing.ReadWait
+	switch {
+	case !c.valid(v): // another may have taken its session for expired long ago
+		wait = 0
+	case vip.lied(v.Now):
+		wait += c.timing.RetryPeriod
+	}
+	if !vip.doubtedAt.IsZero() && v.Now.Sub(vip.doubtedAt) >= wait && vip.answering && !vip.rightful {
 		c.yield(v, vip, "another speaker announces it, and the API server does not say whose it is", out)
 	}
 	if vip.answering && v.LinkDown {
@@ -110,12 +134,12 @@ func (c *Core) yieldOrReturn(v *View, vip *vip, lease Lease, standing standing, 
 			c.ask(v, vip, out)
 		}
 	case !vip.yielded || v.LinkDown:
-	case standing == mine && c.confirmed(v, vip, lease):
+	case standing == mine && c.confirmed(v, vip.yieldedAt, vip, lease):
+		vip.refutedAt = v.Now
 		c.answer(v, vip, "its session was renewed since it yielded, and it asked nobody to take the VIP", out)
 	case standing == mine && c.renewed(v):
 		if vip.reading.IsZero() && v.Now.Sub(vip.readAt) >= c.timing.ReadWait {
-			vip.reading, vip.readAt = v.Now, v.Now
-			out.Reads = append(out.Reads, vip.address)
+			c.get(v, vip, out)
 		}
 	case standing == mine || standing == unsure:
 		rank := max(0, slices.Index(target.Candidates, c.node))
@@ -135,14 +159,18 @@ func (c *Core) yieldOrReturn(v *View, vip *vip, lease Lease, standing standing, 
 	}
 }
 
-// confirmed says that the API server has acknowledged a renewal of this speaker's epoch that was sent after it yielded: the epoch had not ended then,
+// confirmed says that the API server has acknowledged a renewal of this speaker's epoch that was sent after a doubt arose: the epoch had not ended then,
 // and nobody takes a VIP from a living epoch who was not asked to (E4). One answer speaks for all VIPs, where a server that is
 // slow may have none for a read of each.
-func (c *Core) confirmed(v *View, vip *vip, lease Lease) bool {
-	return v.Ack.After(vip.yieldedAt) && c.renewed(v) && lease.Successor == "" && len(vip.asked) == 0 && c.mayAnswer(v)
+func (c *Core) confirmed(v *View, doubt time.Time, vip *vip, lease Lease) bool {
+	return v.Ack.After(doubt) && c.renewed(v) && lease.Successor == "" && len(vip.asked) == 0 && c.mayAnswer(v)
 }
+
+// lied says that a doubt has proved wrong lately. Whoever sends false announcements in a speaker's name goes on doing it, and the next time this speaker
+// waits for the next renewal of its session before it yields.
+func (v *vip) lied(now time.Time) bool { return within(liedFor, v.refutedAt, now) }
 
 func (c *Core) yield(v *View, vip *vip, reason string, out *Actions) {
 	c.stop(vip, reason, out)
-	vip.yielded, vip.yieldedAt, vip.quietFrom = true, v.Now, v.Now
+	vip.yielded, vip.yieldedAt, vip.quietFrom, vip.doubtedAt = true, v.Now, v.Now, time.Time{}
 }

@@ -136,9 +136,12 @@ func TestE7RenewalConfirms(t *testing.T) {
 			s.held("n1")
 			s.pass(5 * time.Second)
 			test.change(s)
+			renewing := s.renewing
+			s.renewing = false // as long as it is in doubt
 			s.step(Sighting{VIP: stepVIP, Node: "n3"})
 			s.until(time.Second, "yielding", func(Actions) bool { return !s.core.Answering(stepVIP) })
 			s.core.ReadEnded(stepVIP, false, s.view.Now)
+			s.renewing = renewing
 			s.pass(900 * time.Millisecond)
 			if got := s.core.Answering(stepVIP); got != test.want {
 				t.Errorf("answers again: %v, want %v", got, test.want)

@@ -57,6 +57,9 @@ type vip struct {
 	strangerSince, strangerToldAt, defendedAt time.Time
 	// rightful is set when the speaker that was last seen has less of a claim than this one (see newer).
 	rightful bool
+	// doubtedAt is since when another speaker's announcement has made it doubtful whose the VIP is; zero when nothing does. refutedAt is when such a
+	// doubt last proved wrong.
+	doubtedAt, refutedAt time.Time
 	// reading is since when the API server is being asked who holds the VIP; zero when it is not.
 	reading time.Time
 	// readAt is when it was last asked, and readFor the sighting of a successor that it was last asked for.
@@ -146,7 +149,7 @@ func (c *Core) seek(v *View, vip *vip, lease Lease, target Target, planned bool,
 // taken takes in that the records show this speaker as the holder, and showed another or none before. The API server has said so: no doubt of
 // the time before counts any more (E7).
 func (v *vip) taken(view *View) {
-	v.yielded, v.reading = false, time.Time{}
+	v.yielded, v.reading, v.doubtedAt = false, time.Time{}, time.Time{}
 	v.tookFrom, v.tookAt, v.repeat = "", view.Now, v.lostAt.IsZero()
 	if !v.lostAt.IsZero() {
 		v.tookFrom = v.lostTo
@@ -154,7 +157,7 @@ func (v *vip) taken(view *View) {
 }
 
 func (c *Core) answer(v *View, vip *vip, reason string, out *Actions) {
-	vip.answering, vip.yielded, vip.reading, vip.announcedAt = true, false, time.Time{}, v.Now
+	vip.answering, vip.yielded, vip.reading, vip.doubtedAt, vip.announcedAt = true, false, time.Time{}, time.Time{}, v.Now
 	out.Changes = append(out.Changes, Change{VIP: vip.address, Announce: true, Reason: reason})
 }
 
