@@ -29,6 +29,9 @@ const (
 	BackOff = "BackOff"
 )
 
+// longestWait is how often the wait for a successor doubles.
+const longestWait = 5
+
 // HandOver is a hand-over that has ended: the new holder was heard, or did not need to be.
 type HandOver struct {
 	VIP    netip.Addr
@@ -68,8 +71,13 @@ func (c *Core) hold(v *View, vip *vip, lease Lease, target Target, planned bool,
 		}
 		return
 	}
-	// Each round in which nobody took it doubles the wait.
-	if vip.named != "" && v.Now.Sub(vip.namedAt) < c.timing.SuccessorWait<<min(vip.rounds, 5) {
+	// Each round in which nobody took it doubles the wait. Who never heard any of them may only have lost its gateway, as all others have: they
+	// would not take it, and each request is a write.
+	rounds := min(vip.rounds, longestWait)
+	if reason == Isolated && !c.everHeard(v, target) {
+		rounds = longestWait
+	}
+	if vip.named != "" && v.Now.Sub(vip.namedAt) < c.timing.SuccessorWait<<rounds {
 		return
 	}
 	vip.moving = false
@@ -140,6 +148,14 @@ func (c *Core) successor(v *View, vip *vip, target Target) string {
 	vip.passed = nil
 	vip.rounds++
 	return heard[0]
+}
+
+// everHeard says that another candidate has been heard in its current epoch, by this speaker or as others reported it.
+func (c *Core) everHeard(v *View, target Target) bool {
+	return slices.ContainsFunc(target.Candidates, func(node string) bool {
+		_, ever := v.Liveness.LastHeard(string(v.Sessions[node].Epoch))
+		return node != c.node && ever
+	})
 }
 
 func (c *Core) otherCandidate(target Target) bool {

@@ -181,3 +181,46 @@ func (s *steps) successor(node string) {
 	lease.Successor = node
 	s.view.Leases[stepVIP] = lease
 }
+
+// E9: where heartbeats never got through, a gateway that restarts makes nobody write again and again: a successor is asked once. Where they did,
+// the next is asked after a second.
+func TestE9GatewayRestarts(t *testing.T) {
+	for name, test := range map[string]struct {
+		filtered bool
+		want     int
+	}{"heartbeats never heard": {true, 1}, "heartbeats heard": {false, 5}} {
+		t.Run(name, func(t *testing.T) {
+			s := newSteps(t, 5, nil)
+			for node := range s.hears {
+				s.hears[node] = !test.filtered
+			}
+			s.held("n1")
+			requests := func(steps int) (count int) { // with a gateway that answers each question, or none
+				for range steps {
+					out := s.step()
+					s.answering(out)
+					count += len(out.Namings)
+				}
+				return count
+			}
+			if got := requests(50); got > 0 {
+				t.Fatalf("%d requests before", got)
+			}
+			for node := range s.hears {
+				s.hears[node] = false
+			}
+			s.gateway = false
+			if got := requests(200); test.filtered && got != test.want || got < test.want {
+				t.Errorf("%d requests in 20 s, want %d", got, test.want)
+			}
+			if !s.core.Answering(stepVIP) {
+				t.Error("does not answer any more")
+			}
+			s.gateway = true
+			requests(20)
+			if s.core.isolated || !s.core.Answering(stepVIP) {
+				t.Errorf("isolated %v, answers %v once the gateway is back", s.core.isolated, s.core.Answering(stepVIP))
+			}
+		})
+	}
+}
