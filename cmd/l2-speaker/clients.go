@@ -47,14 +47,15 @@ func newClients(kubeconfig string) (*clients, error) {
 	if c.session, err = kubernetes.NewForConfig(budget(config, 20, 20)); err != nil {
 		return nil, err
 	}
-	if c.events, err = kubernetes.NewForConfig(budget(config, 20, 100)); err != nil {
+	// Nobody waits for events and status objects: when a thousand VIPs come or move at once, they leave the API server to
+	// the Leases and to the controller's addresses.
+	if c.events, err = kubernetes.NewForConfig(budget(config, 10, 20)); err != nil {
 		return nil, err
 	}
 	if c.custom, err = client.NewForConfig(budget(config, 20, 50)); err != nil {
 		return nil, err
 	}
-	// Nobody waits for these, and a failover of a thousand VIPs must not notice them.
-	if c.statuses, err = client.NewForConfig(budget(config, 20, 40)); err != nil {
+	if c.statuses, err = client.NewForConfig(budget(config, 5, 20)); err != nil {
 		return nil, err
 	}
 	return c, nil
