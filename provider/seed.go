@@ -24,6 +24,9 @@ import (
 const (
 	seedRetryInterval = time.Second
 	cachesPoll        = 50 * time.Millisecond
+	// listAgain is how long caches get to come as far as a List before the next, which a Service that was deleted in between
+	// makes necessary. It doubles up to seedRetryInterval.
+	listAgain = 100 * time.Millisecond
 	// cachesPatience is how long the seeding waits for caches that are older than what the API server has.
 	cachesPatience = 10 * time.Second
 )
@@ -31,8 +34,8 @@ const (
 // seed gives every Service what its status says it has. Only then is any Service served. It asks the API server, since
 // the cache may be older than what the former leader wrote last. What Services are judged by next, they are judged by from
 // caches, so these must have come as far as the API server: seed tells whether they have, and does nothing if they have
-// not, unless it is to go on.
-func (c *Cloud) seed(ctx context.Context, goOn bool) (done bool, err error) {
+// not within its patience, unless it is to go on.
+func (c *Cloud) seed(ctx context.Context, patience time.Duration, goOn bool) (done bool, err error) {
 	services, err := c.clients.kube.CoreV1().Services(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return false, fmt.Errorf("listing Services: %w", err)
@@ -45,7 +48,7 @@ func (c *Cloud) seed(ctx context.Context, goOn bool) (done bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("listing IPAddressPools: %w", err)
 	}
-	caughtUp := waitUntil(ctx, seedRetryInterval, func() bool {
+	caughtUp := waitUntil(ctx, patience, func() bool {
 		return reached(c.services.ServiceInformer.Informer().GetStore(), services) &&
 			reached(c.caches.namespaces.Informer().GetStore(), namespaces) &&
 			reached(c.caches.pools.GetStore(), pools)
@@ -90,8 +93,8 @@ func (c *Cloud) restore(ctx context.Context, all []v1.Service, caughtUp bool) {
 // seedUntilDone tells whether the seeding was done before ctx.
 func (c *Cloud) seedUntilDone(ctx context.Context) bool {
 	start := time.Now()
-	for {
-		done, err := c.seed(ctx, time.Since(start) >= cachesPatience)
+	for patience := listAgain; ; patience = min(2*patience, seedRetryInterval) {
+		done, err := c.seed(ctx, patience, time.Since(start) >= cachesPatience)
 		switch {
 		case done:
 			return true
