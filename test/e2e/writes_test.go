@@ -74,6 +74,11 @@ func TestWrites(t *testing.T) {
 		all = append(all, served...)
 	})
 
+	// No L2Advertisement covers the pool, which each Service is told of once, some seconds later.
+	for _, s := range all {
+		b.told(t, s, "NotAnnounced")
+	}
+
 	// Each of these is followed by a new Service, so that whatever was caused before it has been done.
 	for i, tc := range []struct {
 		name string
