@@ -21,9 +21,10 @@ func fieldManager() string {
 // finalizedByUs leaves of an object's managed fields those that say that this program, now or in a former process, put the
 // load balancer finalizer on it. Caches keep no others.
 func finalizedByUs(entries []metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry {
+	manager := fieldManager()
 	var ours []metav1.ManagedFieldsEntry
 	for _, entry := range entries {
-		if entry.Manager == fieldManager() && entry.FieldsV1 != nil &&
+		if entry.Manager == manager && entry.FieldsV1 != nil &&
 			bytes.Contains(entry.FieldsV1.GetRawBytes(), []byte(servicehelpers.LoadBalancerCleanupFinalizer)) {
 			ours = append(ours, entry)
 		}

@@ -18,14 +18,16 @@ func slim(informers ...cache.SharedIndexInformer) {
 	for _, informer := range informers {
 		// An error means that the informer runs already: then it keeps what it has.
 		_ = informer.SetTransform(func(obj any) (any, error) {
+			if svc, ok := obj.(*v1.Service); ok {
+				slimService(svc)
+				return obj, nil
+			}
 			if accessor, err := meta.Accessor(obj); err == nil {
-				accessor.SetManagedFields(finalizedByUs(accessor.GetManagedFields()))
+				accessor.SetManagedFields(nil)
 			}
 			switch it := obj.(type) {
 			case *v1.Node:
 				slimNode(it)
-			case *v1.Service:
-				slimService(it)
 			case *v1.Namespace:
 				it.Annotations = nil
 			case *coordinationv1.Lease:
@@ -43,9 +45,15 @@ func slimNode(node *v1.Node) {
 }
 
 // slimService leaves of a Service that neither is a load balancer nor was one what tells when it becomes one. Users'
-// annotations, kubectl's copy of the manifest among them, are as large as the rest; services shows none but ours anyway.
+// annotations, kubectl's copy of the manifest among them, are as large as the rest; services shows none but ours anyway. Whose
+// a finalizer is matters once the Service is no load balancer any more.
 func slimService(svc *v1.Service) {
 	svc.Annotations = only(svc.Annotations, translate.Annotations...)
+	if svc.Spec.Type != v1.ServiceTypeLoadBalancer && servicehelpers.HasLBFinalizer(svc) {
+		svc.ManagedFields = finalizedByUs(svc.ManagedFields)
+	} else {
+		svc.ManagedFields = nil
+	}
 	if svc.Spec.Type == v1.ServiceTypeLoadBalancer || servicehelpers.HasLBFinalizer(svc) || len(svc.Status.LoadBalancer.Ingress) > 0 {
 		return
 	}
