@@ -15,14 +15,10 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
-	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/gentype"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
@@ -32,6 +28,7 @@ import (
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1"
 	"github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1/client"
+	customfake "github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1/client/fake"
 )
 
 const ourNamespace = "metallb-system"
@@ -48,7 +45,7 @@ func TestMain(m *testing.M) {
 type rig struct {
 	t      *testing.T
 	kube   *fake.Clientset
-	pools  *fakePools
+	pools  *customfake.Client
 	cloud  *Cloud
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -57,7 +54,7 @@ type rig struct {
 // play runs a test in virtual time, with the controller started.
 func play(t *testing.T, options Options, objects []runtime.Object, test func(*rig)) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &rig{t: t, kube: fake.NewClientset(), pools: newFakePools(t)}
+		r := &rig{t: t, kube: fake.NewClientset(), pools: customfake.NewClient(t)}
 		r.numberEvents()
 		r.add(&v1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
 		r.add(&v1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1"}})
@@ -102,7 +99,7 @@ func (r *rig) add(object runtime.Object) {
 	tracker := r.kube.Tracker()
 	switch object.(type) {
 	case *v1beta1.IPAddressPool, *v1beta1.L2Advertisement:
-		tracker = r.pools.tracker
+		tracker = r.pools.Tracker
 	}
 	if err := tracker.Add(object); err != nil {
 		r.t.Fatal(err)
@@ -385,60 +382,6 @@ func (r *rig) wantWrites(want ...string) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		r.t.Errorf("writes (-want +got):\n%s", diff)
 	}
-}
-
-// fakePools keeps IPAddressPools and L2Advertisements in memory.
-type fakePools struct {
-	clienttesting.Fake
-	tracker clienttesting.ObjectTracker
-}
-
-func newFakePools(t *testing.T) *fakePools {
-	scheme := runtime.NewScheme()
-	if err := v1beta1.AddToScheme(scheme); err != nil {
-		t.Fatal(err)
-	}
-	f := &fakePools{tracker: clienttesting.NewObjectTracker(scheme, serializer.NewCodecFactory(scheme).UniversalDecoder())}
-	f.AddReactor("*", "*", clienttesting.ObjectReaction(f.tracker))
-	f.AddWatchReactor("*", func(action clienttesting.Action) (bool, watch.Interface, error) {
-		// An object tracker cannot stream a list; informers then list and watch.
-		if options := action.(clienttesting.WatchActionImpl).ListOptions; options.SendInitialEvents != nil {
-			return true, nil, apierrors.NewInvalid(v1beta1.GroupVersion.WithKind(v1beta1.KindIPAddressPool).GroupKind(), "", nil)
-		}
-		watcher, err := f.tracker.Watch(action.GetResource(), action.GetNamespace())
-		return true, watcher, err
-	})
-	return f
-}
-
-func (f *fakePools) IPAddressPools(namespace string) client.IPAddressPools {
-	return gentype.NewFakeClientWithList(&f.Fake, namespace,
-		v1beta1.GroupVersion.WithResource(v1beta1.ResourceIPAddressPools), v1beta1.GroupVersion.WithKind(v1beta1.KindIPAddressPool),
-		func() *v1beta1.IPAddressPool { return &v1beta1.IPAddressPool{} },
-		func() *v1beta1.IPAddressPoolList { return &v1beta1.IPAddressPoolList{} },
-		func(to, from *v1beta1.IPAddressPoolList) { to.ListMeta = from.ListMeta },
-		func(list *v1beta1.IPAddressPoolList) []*v1beta1.IPAddressPool {
-			return gentype.ToPointerSlice(list.Items)
-		},
-		func(list *v1beta1.IPAddressPoolList, items []*v1beta1.IPAddressPool) {
-			list.Items = gentype.FromPointerSlice(items)
-		},
-	)
-}
-
-func (f *fakePools) L2Advertisements(namespace string) client.L2Advertisements {
-	return gentype.NewFakeClientWithList(&f.Fake, namespace,
-		v1beta1.GroupVersion.WithResource(v1beta1.ResourceL2Advertisements), v1beta1.GroupVersion.WithKind(v1beta1.KindL2Advertisement),
-		func() *v1beta1.L2Advertisement { return &v1beta1.L2Advertisement{} },
-		func() *v1beta1.L2AdvertisementList { return &v1beta1.L2AdvertisementList{} },
-		func(to, from *v1beta1.L2AdvertisementList) { to.ListMeta = from.ListMeta },
-		func(list *v1beta1.L2AdvertisementList) []*v1beta1.L2Advertisement {
-			return gentype.ToPointerSlice(list.Items)
-		},
-		func(list *v1beta1.L2AdvertisementList, items []*v1beta1.L2Advertisement) {
-			list.Items = gentype.FromPointerSlice(items)
-		},
-	)
 }
 
 // selecting reserves a pool for Services with a label.

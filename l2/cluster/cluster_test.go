@@ -16,17 +16,12 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/gentype"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1"
-	"github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1/client"
+	customfake "github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1/client/fake"
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/plan"
 )
 
@@ -37,14 +32,14 @@ type rig struct {
 	t      *testing.T
 	ctx    context.Context
 	kube   *fake.Clientset
-	custom *fakeCustom
+	custom *customfake.Client
 }
 
 // inRig runs a test in virtual time, with an API server in memory.
 func inRig(t *testing.T, test func(*rig)) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
-		r := &rig{t: t, ctx: ctx, kube: fake.NewClientset(), custom: newFakeCustom(t)}
+		r := &rig{t: t, ctx: ctx, kube: fake.NewClientset(), custom: customfake.NewClient(t)}
 		test(r)
 		stop()
 		synctest.Wait()
@@ -240,58 +235,4 @@ func TestWatchesAreNarrow(t *testing.T) {
 			t.Error(diff)
 		}
 	})
-}
-
-// fakeCustom keeps pools and L2Advertisements in memory.
-type fakeCustom struct {
-	clienttesting.Fake
-	tracker clienttesting.ObjectTracker
-}
-
-func newFakeCustom(t *testing.T) *fakeCustom {
-	scheme := runtime.NewScheme()
-	if err := v1beta1.AddToScheme(scheme); err != nil {
-		t.Fatal(err)
-	}
-	f := &fakeCustom{tracker: clienttesting.NewObjectTracker(scheme, serializer.NewCodecFactory(scheme).UniversalDecoder())}
-	f.AddReactor("*", "*", clienttesting.ObjectReaction(f.tracker))
-	f.AddWatchReactor("*", func(action clienttesting.Action) (bool, watch.Interface, error) {
-		// An object tracker cannot stream a list; informers then list and watch.
-		if options := action.(clienttesting.WatchActionImpl).ListOptions; options.SendInitialEvents != nil {
-			return true, nil, apierrors.NewInvalid(schema.GroupKind{}, "", nil)
-		}
-		watcher, err := f.tracker.Watch(action.GetResource(), action.GetNamespace())
-		return true, watcher, err
-	})
-	return f
-}
-
-func (f *fakeCustom) IPAddressPools(namespace string) client.IPAddressPools {
-	return gentype.NewFakeClientWithList(&f.Fake, namespace,
-		v1beta1.GroupVersion.WithResource(v1beta1.ResourceIPAddressPools), v1beta1.GroupVersion.WithKind(v1beta1.KindIPAddressPool),
-		func() *v1beta1.IPAddressPool { return &v1beta1.IPAddressPool{} },
-		func() *v1beta1.IPAddressPoolList { return &v1beta1.IPAddressPoolList{} },
-		func(to, from *v1beta1.IPAddressPoolList) { to.ListMeta = from.ListMeta },
-		func(list *v1beta1.IPAddressPoolList) []*v1beta1.IPAddressPool {
-			return gentype.ToPointerSlice(list.Items)
-		},
-		func(list *v1beta1.IPAddressPoolList, items []*v1beta1.IPAddressPool) {
-			list.Items = gentype.FromPointerSlice(items)
-		},
-	)
-}
-
-func (f *fakeCustom) L2Advertisements(namespace string) client.L2Advertisements {
-	return gentype.NewFakeClientWithList(&f.Fake, namespace,
-		v1beta1.GroupVersion.WithResource(v1beta1.ResourceL2Advertisements), v1beta1.GroupVersion.WithKind(v1beta1.KindL2Advertisement),
-		func() *v1beta1.L2Advertisement { return &v1beta1.L2Advertisement{} },
-		func() *v1beta1.L2AdvertisementList { return &v1beta1.L2AdvertisementList{} },
-		func(to, from *v1beta1.L2AdvertisementList) { to.ListMeta = from.ListMeta },
-		func(list *v1beta1.L2AdvertisementList) []*v1beta1.L2Advertisement {
-			return gentype.ToPointerSlice(list.Items)
-		},
-		func(list *v1beta1.L2AdvertisementList, items []*v1beta1.L2Advertisement) {
-			list.Items = gentype.FromPointerSlice(items)
-		},
-	)
 }
