@@ -14,6 +14,8 @@ import (
 	"github.com/mdlayher/arp"
 	"github.com/vishvananda/netlink"
 	"k8s.io/component-base/metrics/testutil"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/internal/lantest"
 )
 
 func TestKernelOfAClientResolvesVIP(t *testing.T) {
@@ -266,7 +268,7 @@ func TestMACChangeIsFollowed(t *testing.T) {
 }
 
 func TestInterfaceThatAppearsLaterServes(t *testing.T) {
-	needNamespace(t)
+	lantest.Need(t)
 	a := start(t, Config{})
 	a.Announce(vip1, []string{"lan0"})
 	ear := newLAN(t).listen(t)

@@ -26,7 +26,7 @@ func joined(t testing.TB, name string, addr netip.Addr) (asIPv6, asEthernet bool
 		must(t, err)
 		return regexp.MustCompile(`(?m)^\d+\s+` + name + `\s.*\b` + address + `\b`).Match(table)
 	}
-	// Not /proc/net, which is that of the first thread: inThread may have moved it elsewhere.
+	// Not /proc/net, which is that of the first thread: lantest may have moved it elsewhere.
 	return inTable("/proc/thread-self/net/igmp6", fmt.Sprintf("%x", group.AsSlice())),
 		inTable("/proc/thread-self/net/dev_mcast", fmt.Sprintf("%x", mac[:]))
 }

@@ -15,6 +15,8 @@ import (
 	"github.com/mdlayher/arp"
 	"golang.org/x/sys/unix"
 	"k8s.io/component-base/metrics/testutil"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/internal/lantest"
 )
 
 // A frame of a VLAN that has no interface here is somebody else's network. The kernel hands it to packet sockets all the same.
@@ -197,7 +199,7 @@ func TestNetRawIsEnough(t *testing.T) {
 	self.Env = append(os.Environ(), asSpeaker+"=1")
 	stdin, err := self.StdinPipe()
 	must(t, err)
-	inThread(func() {
+	lantest.OnThread(func() {
 		for capability := range unix.CAP_LAST_CAP + 1 {
 			if capability != unix.CAP_NET_RAW {
 				_ = unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(capability), 0, 0, 0)

@@ -10,6 +10,8 @@ import (
 	"github.com/mdlayher/arp"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/internal/lantest"
 )
 
 // kind is a kind of interface that a node's LAN can be on. All but the first are made on top of lan0.
@@ -40,7 +42,7 @@ var kinds = map[string]kind{
 
 // eachKind runs a test for each kind of interface that the kernel can make.
 func eachKind(t *testing.T, test func(t *testing.T, k kind)) {
-	needNamespace(t)
+	lantest.Need(t)
 	for name, k := range kinds {
 		t.Run(name, func(t *testing.T) {
 			if k.link != nil {

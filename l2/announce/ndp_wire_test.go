@@ -19,6 +19,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 	"k8s.io/component-base/metrics/testutil"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/internal/lantest"
 )
 
 // newLAN6 is a node with one interface, lan0, and a client on it, with IPv6 addresses as well.
@@ -437,7 +439,7 @@ func TestNDPMACChangeIsFollowed(t *testing.T) {
 
 // Defect L2-2 of MetalLB.
 func TestNDPInterfaceThatAppearsLaterServes(t *testing.T) {
-	needNamespace(t)
+	lantest.Need(t)
 	a := start(t, Config{})
 	a.Announce(vip6, []string{"lan0"})
 	for range 2 {

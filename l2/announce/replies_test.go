@@ -17,6 +17,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/internal/lantest"
 )
 
 var replies = flag.Bool("replies", false, "measure replies beside the kernel's (make bench-arp)")
@@ -63,7 +65,7 @@ func steer(t testing.TB, ns netns.NsHandle, name string, processor int) {
 	t.Helper()
 	sys := t.TempDir()
 	var err error
-	inThread(func() {
+	lantest.OnThread(func() {
 		if err = netns.Set(ns); err != nil {
 			return
 		}

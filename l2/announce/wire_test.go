@@ -9,8 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -22,13 +20,11 @@ import (
 	"github.com/vishvananda/netns"
 	"k8s.io/component-base/metrics"
 	"k8s.io/klog/v2/ktesting"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/internal/lantest"
 )
 
-// The tests on real wires run in a network namespace of their own: the test binary starts itself again in a new one,
-// which has no name and ends with the process. That namespace plays the node; other hosts are further namespaces, joined to
-// it by veth pairs. No packet gets out.
-const inNamespaceEnv = "CLOUD_PROVIDER_L2_ANNOUNCE_TEST_NETNS"
-
+// The tests on real wires run in a network namespace of their own (see lantest), which plays the node.
 func TestMain(m *testing.M) {
 	if order := os.Getenv(askerEnv); order != "" {
 		if err := askerMain(order); err != nil {
@@ -37,32 +33,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	fuzzing := strings.Contains(strings.Join(os.Args, " "), "-test.fuzz")
-	if os.Geteuid() == 0 && os.Getenv(inNamespaceEnv) == "" && !fuzzing {
-		self := exec.Command("/proc/self/exe", os.Args[1:]...)
-		self.Env = append(os.Environ(), inNamespaceEnv+"=1")
-		self.Stdin, self.Stdout, self.Stderr = os.Stdin, os.Stdout, os.Stderr
-		self.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-		runtime.LockOSThread() // Pdeathsig follows the thread
-		err := self.Run()
-		var exit *exec.ExitError
-		switch {
-		case err == nil:
-			os.Exit(0)
-		case errors.As(err, &exit):
-			os.Exit(exit.ExitCode())
-		}
-		fmt.Fprintf(os.Stderr, "no network namespace for the tests on wires: %v\n", err)
-		runtime.UnlockOSThread()
-	}
-	os.Exit(m.Run())
-}
-
-func needNamespace(t testing.TB) {
-	t.Helper()
-	if os.Getenv(inNamespaceEnv) == "" {
-		t.Skip("needs root and permission to make network namespaces")
-	}
+	lantest.Main(m)
 }
 
 var (
@@ -80,10 +51,10 @@ type host struct {
 
 func newHost(t testing.TB) *host {
 	t.Helper()
-	needNamespace(t)
+	lantest.Need(t)
 	h := &host{}
 	var err error
-	inThread(func() { h.ns, err = netns.New() })
+	lantest.OnThread(func() { h.ns, err = netns.New() })
 	must(t, err)
 	h.netlink, err = netlink.NewHandleAt(h.ns)
 	must(t, err)
@@ -98,23 +69,12 @@ func newHost(t testing.TB) *host {
 func (h *host) do(t testing.TB, f func() error) {
 	t.Helper()
 	var err error
-	inThread(func() {
+	lantest.OnThread(func() {
 		if err = netns.Set(h.ns); err == nil {
 			err = f()
 		}
 	})
 	must(t, err)
-}
-
-// inThread runs f on a thread that ends with it.
-func inThread(f func()) {
-	done := make(chan struct{})
-	go func() {
-		runtime.LockOSThread() // never unlocked
-		defer close(done)
-		f()
-	}()
-	<-done
 }
 
 // plug joins the node to the host by a wire: an interface here with that name, and eth0 there, with the client's address.
@@ -265,7 +225,7 @@ func announcementOf(addr netip.Addr) func(*arp.Packet) bool {
 // start runs an announcer on the node until the test ends, and waits until it listens on the interfaces named.
 func start(t testing.TB, config Config, interfaces ...string) *Announcer {
 	t.Helper()
-	needNamespace(t)
+	lantest.Need(t)
 	logger, _ := ktesting.NewTestContext(t)
 	a, err := New(logger, config)
 	must(t, err)
