@@ -39,7 +39,7 @@ func (s Section) In(language string) []Block {
 
 var (
 	heading  = regexp.MustCompile(`^(#{1,6})\s+(.*?)\s*#*$`)
-	fence    = regexp.MustCompile("^(```+|~~~+)\\s*([A-Za-z0-9_-]*)")
+	fence    = regexp.MustCompile("^( *)(```+|~~~+)\\s*([A-Za-z0-9_-]*)") // indented when it stands in a list
 	fileName = regexp.MustCompile("(?i)file (?:named|called) `([^`/]+)`")
 )
 
@@ -48,9 +48,10 @@ func Parse(markdown string) []Section {
 	var sections []Section
 	current := Section{Line: 1}
 	var block *Block
-	var closing, file string
+	var closing, indent, file string
 	for i, line := range strings.Split(strings.ReplaceAll(markdown, "\r\n", "\n"), "\n") {
 		if block != nil {
+			line = strings.TrimPrefix(line, indent)
 			if strings.HasPrefix(line, closing) && strings.Trim(line, closing[:1]+" \t") == "" {
 				current.Blocks = append(current.Blocks, *block)
 				block = nil
@@ -60,7 +61,7 @@ func Parse(markdown string) []Section {
 			continue
 		}
 		if m := fence.FindStringSubmatch(line); m != nil {
-			block, closing = &Block{Language: strings.ToLower(m[2]), Line: i + 2, File: file}, m[1]
+			block, closing, indent = &Block{Language: strings.ToLower(m[3]), Line: i + 2, File: file}, m[2], m[1]
 			file = ""
 			continue
 		}

@@ -12,6 +12,7 @@ import (
 
 const sample = "preface\n\n# Title\n\nWords with a # in them.\n\n## First ##\n\nCreate a file named `pool.yaml` with this:\n\n" +
 	"```yaml\nkind: Pool\n# not a heading\n```\n\nApply it:\n\n```bash\nkubectl apply -f pool.yaml\n```\n\n" +
+	"1. In a list:\n\n   ```yaml\n   kind: Pool\n   spec:\n     listed: true\n   ```\n\n" +
 	"### Second\n\n````markdown\n```\nnested\n```\n````\n\n```\nno language, never closed\n"
 
 func TestParse(t *testing.T) {
@@ -20,10 +21,11 @@ func TestParse(t *testing.T) {
 		{Title: "First", Level: 2, Line: 7, Blocks: []Block{
 			{Language: "yaml", Text: "kind: Pool\n# not a heading\n", Line: 12, File: "pool.yaml"},
 			{Language: "bash", Text: "kubectl apply -f pool.yaml\n", Line: 19},
+			{Language: "yaml", Text: "kind: Pool\nspec:\n  listed: true\n", Line: 25},
 		}},
-		{Title: "Second", Level: 3, Line: 22, Blocks: []Block{
-			{Language: "markdown", Text: "```\nnested\n```\n", Line: 25},
-			{Text: "no language, never closed\n\n", Line: 31},
+		{Title: "Second", Level: 3, Line: 30, Blocks: []Block{
+			{Language: "markdown", Text: "```\nnested\n```\n", Line: 33},
+			{Text: "no language, never closed\n\n", Line: 39},
 		}},
 	}
 	if diff := cmp.Diff(want, Parse(sample)); diff != "" {
