@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -23,6 +24,8 @@ import (
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1"
 	"github.com/cloud-provider-l2/cloud-provider-l2/provider"
+	"github.com/cloud-provider-l2/cloud-provider-l2/provider/translate"
+	"github.com/cloud-provider-l2/cloud-provider-l2/test/e2e/guide"
 )
 
 var (
@@ -105,44 +108,56 @@ func anchors(text string) (all []string) {
 	return all
 }
 
-// Every YAML example can be read, and has no field that its kind does not have.
+// Every YAML example can be read, and has no field that its kind does not have; test/e2e applies them. Together they show every annotation
+// of Services and every field of the file of --cloud-config. (Those of pools and L2Advertisements are counted in api/v1beta1.)
 func TestExamplesCanBeRead(t *testing.T) {
 	kinds := map[string]func() any{
 		"IPAddressPool":   func() any { return new(v1beta1.IPAddressPool) },
 		"L2Advertisement": func() any { return new(v1beta1.L2Advertisement) },
 	}
-	seen := map[string]int{}
+	examples := map[string]string{}
 	for _, page := range pages(t) {
-		for _, block := range fenced.FindAllStringSubmatch(read(t, page), -1) {
-			if block[1] != "yaml" {
-				continue
-			}
-			documents := yaml.NewYAMLReader(bufio.NewReader(strings.NewReader(unindent(block[2]))))
-			for {
-				document, err := documents.Read()
-				if errors.Is(err, io.EOF) {
-					break
+		for _, section := range guide.Parse(read(t, page)) {
+			for _, block := range section.In("yaml") {
+				documents := yaml.NewYAMLReader(bufio.NewReader(strings.NewReader(block.Text)))
+				for {
+					document, err := documents.Read()
+					if errors.Is(err, io.EOF) {
+						break
+					}
+					var head struct{ Kind string }
+					if err == nil {
+						err = strict.Unmarshal(document, &head)
+					}
+					if into := kinds[head.Kind]; err == nil && into != nil {
+						err = strict.UnmarshalStrict(document, into())
+					}
+					if head.Kind == provider.ConfigKind && err == nil {
+						_, err = provider.ReadConfig(bytes.NewReader(document))
+					}
+					if err != nil {
+						t.Errorf("%s:%d: %v, in\n%s", page, block.Line, err, document)
+					}
+					examples[head.Kind] += string(document) + "\n"
 				}
-				var head struct{ Kind string }
-				if err == nil {
-					err = strict.Unmarshal(document, &head)
-				}
-				if into := kinds[head.Kind]; err == nil && into != nil {
-					err = strict.UnmarshalStrict(document, into())
-				}
-				if head.Kind == provider.ConfigKind && err == nil {
-					_, err = provider.ReadConfig(bytes.NewReader(document))
-				}
-				if err != nil {
-					t.Errorf("%s: %v, in\n%s", page, err, document)
-				}
-				seen[head.Kind]++
 			}
 		}
 	}
-	for _, kind := range []string{"IPAddressPool", "L2Advertisement", provider.ConfigKind} {
-		if seen[kind] == 0 {
-			t.Errorf("there is no example of the kind %s", kind)
+	shows := map[string][]string{"IPAddressPool": {"spec"}, "L2Advertisement": {"spec"}, "Service": nil, provider.ConfigKind: nil}
+	for _, key := range translate.Annotations {
+		if strings.HasPrefix(key, "metallb.io/") {
+			shows["Service"] = append(shows["Service"], key)
+		}
+	}
+	for field := range reflect.TypeFor[provider.Config]().Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		shows[provider.ConfigKind] = append(shows[provider.ConfigKind], name)
+	}
+	for kind, keys := range shows {
+		for _, key := range keys {
+			if !regexp.MustCompile(`(?m)^ *` + regexp.QuoteMeta(key) + `:`).MatchString(examples[kind]) {
+				t.Errorf("no example of the kind %s has %s", kind, key)
+			}
 		}
 	}
 }
@@ -240,12 +255,6 @@ func read(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return string(text)
-}
-
-// unindent takes the indentation of the first line off every line: a block may stand in a list.
-func unindent(block string) string {
-	indent := block[:len(block)-len(strings.TrimLeft(block, " "))]
-	return strings.ReplaceAll("\n"+block, "\n"+indent, "\n")[1:]
 }
 
 // The rights that docs list for kubectl l2 are those that an end-to-end test gives it.
