@@ -12,11 +12,13 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
 )
 
 // The Secret with which speakers sign their heartbeats has MetalLB's name and key.
 const (
-	memberlistSecret    = "memberlist"
+	memberlistSecret    = names.MemberlistSecret
 	memberlistSecretKey = "secretkey"
 
 	secretCheckInterval = time.Minute

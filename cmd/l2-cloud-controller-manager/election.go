@@ -13,6 +13,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/klog/v2"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
 )
 
 // The controller's own Lease, and its times: a leader that dies is replaced within 5 s, one that is stopped at once.
@@ -20,7 +22,7 @@ import (
 // A leader gives up when it has had no renewal accepted for renewPeriod, a look and renewDeadline, which is less than
 // leaseDuration. The elector looks every lookPeriod, which mostly costs nothing (see watchedLock).
 const (
-	leaseName     = "cloud-provider-l2-controller"
+	leaseName     = names.ControllerLease
 	leaseDuration = 4 * time.Second
 	renewDeadline = 2800 * time.Millisecond
 	renewPeriod   = time.Second

@@ -60,7 +60,8 @@ What the flags of the provider l2 set can be written in a file instead, which --
 A field that is left out has the default of its flag, and an unknown one is an error. A flag that is given overrules
 the file. Speakers are told the class and the exclude label by flags of their own; they must be the same.
 
-Several may run: one leads, by the Lease cloud-provider-l2-controller, and the others stand by.`,
+Several may run: one leads, by the Lease cloud-provider-l2-controller, and the others stand by. After both programs are
+uninstalled, l2-cloud-controller-manager cleanup removes what they have written into their namespace.`,
 		SilenceUsage: true,
 		Args:         cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -84,6 +85,8 @@ Several may run: one leads, by the Lease cloud-provider-l2-controller, and the o
 		command.Flags().AddFlagSet(set)
 	}
 	cliflag.SetUsageAndHelpFunc(command, sets, 120)
+	command.AddCommand(newCleanup(process, command))
+	command.CompletionOptions.DisableDefaultCmd = true // nobody types this program's name
 	return command
 }
 

@@ -14,11 +14,12 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/membership"
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
 )
 
 const (
 	// keySecret and keyField are where the controller puts the key of heartbeats, as MetalLB does.
-	keySecret = "memberlist"
+	keySecret = names.MemberlistSecret
 	keyField  = "secretkey"
 )
 

@@ -36,6 +36,14 @@ const (
 	LeaseSession = "session"
 )
 
+// What else the programs keep in their namespace.
+const (
+	// ControllerLease is the Lease by which one of several controllers leads.
+	ControllerLease = "cloud-provider-l2-controller"
+	// MemberlistSecret is the Secret with which speakers sign their heartbeats. Its name is MetalLB's.
+	MemberlistSecret = "memberlist"
+)
+
 const (
 	vipPrefix     = "vip-"
 	sessionPrefix = "speaker-"

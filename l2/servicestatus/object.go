@@ -22,6 +22,9 @@ const (
 	managedBy      = "cloud-provider-l2"
 )
 
+// Selector selects these objects by their labels, and none of MetalLB's.
+const Selector = labelManagedBy + "=" + managedBy
+
 // Name of the object for a Service and a node: `default.web.node-1`. The names of namespaces and Services have no dot, so no two
 // objects share one. One that would be too long for an object, which only the node's can make it, is cut and ends in a hash; it is then
 // longer than any that is not.

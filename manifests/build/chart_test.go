@@ -140,6 +140,18 @@ func alike(t *testing.T, objects rendering) map[string]string {
 	return texts
 }
 
+// hooks takes out what Helm makes at certain times only.
+func hooks(objects rendering) rendering {
+	found := rendering{}
+	for name, object := range objects {
+		if object.GetAnnotations()["helm.sh/hook"] != "" {
+			found[name] = object
+			delete(objects, name)
+		}
+	}
+	return found
+}
+
 // Helm and kustomize install the same objects. The namespace is Helm's to make, with --create-namespace.
 func TestChartGivesWhatKustomizeGives(t *testing.T) {
 	for dir, values := range map[string]map[string]any{
@@ -150,7 +162,9 @@ func TestChartGivesWhatKustomizeGives(t *testing.T) {
 		"overlays/network-policy":      {"networkPolicy": map[string]any{"enabled": true}},
 	} {
 		t.Run(dir, func(t *testing.T) {
-			want, got := alike(t, rendered(t, dir)), alike(t, helm(t, "metallb-system", values))
+			objects := helm(t, "metallb-system", values)
+			hooks(objects)
+			want, got := alike(t, rendered(t, dir)), alike(t, objects)
 			delete(want, "Namespace/metallb-system")
 			for name, text := range want {
 				switch other, there := got[name]; {
@@ -255,6 +269,46 @@ func TestChartKeepsCRDs(t *testing.T) {
 		if strings.HasPrefix(name, "CustomResourceDefinition/") {
 			t.Errorf("%s is there though crds.enabled is false", name)
 		}
+	}
+}
+
+// What cleans up is there after the release is uninstalled, and not before; and nothing of it stays, whether it succeeds or not.
+func TestChartCleansUp(t *testing.T) {
+	objects := helm(t, "lb", everything)
+	found := hooks(objects)
+	want := []string{"Job/cleanup", "Role/cleanup", "RoleBinding/cleanup", "ServiceAccount/cleanup"}
+	if got := slices.Sorted(maps.Keys(found)); !slices.Equal(got, want) {
+		t.Fatalf("the hooks are %v, want %v", got, want)
+	}
+	for name, object := range found {
+		for key, want := range map[string]string{
+			"helm.sh/hook":               "post-delete",
+			"helm.sh/hook-delete-policy": "before-hook-creation,hook-succeeded,hook-failed",
+		} {
+			if got := object.GetAnnotations()[key]; got != want {
+				t.Errorf("%s has the annotation %s: %s, want %s", name, key, got, want)
+			}
+		}
+	}
+	job, controller := found["Job/cleanup"], objects["Deployment/controller"]
+	if weight := job.GetAnnotations()["helm.sh/hook-weight"]; weight != "1" {
+		t.Errorf("the Job has the weight %q, want 1: it must come after its role, which has none", weight)
+	}
+	for _, path := range []string{
+		"spec.template.spec.securityContext", "spec.template.spec.containers.0.securityContext", "spec.template.spec.enableServiceLinks",
+		"spec.template.spec.containers.0.image", "spec.template.spec.containers.0.imagePullPolicy", "spec.template.spec.imagePullSecrets",
+		"spec.template.spec.nodeSelector", "spec.template.spec.tolerations",
+	} {
+		if got, want := value(t, job, path), value(t, controller, path); got != want || want == "" {
+			t.Errorf("the Job has the %s\n%s\nwant the controller's\n%s", path, got, want)
+		}
+	}
+	if labels := value(t, job, "spec.template.metadata.labels"); strings.Contains(labels, "metallb") {
+		t.Errorf("the Job's pod waits for itself to end: it has the labels %s", labels)
+	}
+	without := helm(t, "lb", map[string]any{"cleanup": map[string]any{"enabled": false}})
+	if found := hooks(without); len(found) > 0 {
+		t.Errorf("with cleanup.enabled=false there is %v", slices.Sorted(maps.Keys(found)))
 	}
 }
 

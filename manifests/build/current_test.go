@@ -98,6 +98,12 @@ func TestPodSecurity(t *testing.T) {
 				"spec.template.spec.securityContext.runAsUser":                             "65532",
 				"spec.template.spec.securityContext.runAsNonRoot":                          "true",
 				"spec.template.spec.priorityClassName":                                     "system-cluster-critical",
+				"spec.template.spec.enableServiceLinks":                                    "false",
+				"spec.template.spec.containers.0.resources.limits.cpu":                     "",
+				"spec.template.spec.containers.0.resources.limits.memory":                  "512Mi",
+				"spec.template.spec.containers.0.resources.requests.memory":                "64Mi",
+				"spec.template.spec.containers.0.env.2.name":                               "GOMEMLIMIT",
+				"spec.template.spec.containers.0.env.2.valueFrom.resourceFieldRef":         "resource: limits.memory",
 			}
 			if object.GetName() == "speaker" {
 				want["spec.template.spec.hostNetwork"] = "true"

@@ -6,8 +6,6 @@ package e2e
 
 import (
 	"flag"
-	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -19,11 +17,6 @@ import (
 	"github.com/cloud-provider-l2/cloud-provider-l2/test/e2e/lab"
 )
 
-// grant is one verb on one resource, as a role names it.
-type grant struct{ account, verb, what string }
-
-func (g grant) String() string { return g.account + ": " + g.verb + " " + g.what }
-
 // TestRolesGrantNoMoreThanIsUsed compares, when all other tests have run, what the product's roles grant with what the product asked
 // the API server for during them. It comes last by the name of its file.
 func TestRolesGrantNoMoreThanIsUsed(t *testing.T) {
@@ -31,49 +24,37 @@ func TestRolesGrantNoMoreThanIsUsed(t *testing.T) {
 	granted := b.granted(t)
 	requests, err := b.AuditSince(0)
 	b.must(err)
-	used := map[grant]bool{}
-	for _, r := range requests {
-		g := grant{r.Account, r.Verb, r.What()}
-		// An API server that has just started forbids what it has not read the roles of yet.
-		if r.Forbidden && !slices.Contains(granted, g) {
-			t.Errorf("%s %s/%s was forbidden", g, r.Namespace, r.Name)
-		}
-		used[g] = true
-		if r.Verb == "watch" {
-			// A watch begins with a list of its own where the API server can do that, and needs the other verb where it cannot.
-			used[grant{r.Account, "list", r.What()}] = true
-		}
-	}
 	for _, account := range []string{"controller", "speaker"} {
-		if !slices.ContainsFunc(granted, func(g grant) bool { return g.account == account }) {
+		if !slices.ContainsFunc(granted, func(g lab.Grant) bool { return g.Account == account }) {
 			t.Errorf("no role grants anything to %s", account)
 		}
-		if !slices.ContainsFunc(slices.Collect(maps.Keys(used)), func(g grant) bool { return g.account == account }) {
+		if !slices.ContainsFunc(requests, func(r lab.Request) bool { return r.Account == account }) {
 			t.Errorf("%s asked for nothing", account)
 		}
+	}
+	for _, complaint := range lab.Forbidden(granted, requests) {
+		t.Error(complaint)
 	}
 	if only := flag.Lookup("test.run").Value.String(); only != "" && strings.Trim(only, "^$") != t.Name() {
 		t.Skip("some tests were left out, so what a role grants may not have been used")
 	}
-	for _, g := range granted {
-		if !used[g] {
-			t.Errorf("%s is granted and was never used", g)
-		}
+	for _, complaint := range lab.Excess(granted, requests) {
+		t.Error(complaint)
 	}
 }
 
 // granted is everything that the roles bound to the product's ServiceAccounts grant.
-func (b *bench) granted(t *testing.T) []grant {
+func (b *bench) granted(t *testing.T) []lab.Grant {
 	t.Helper()
 	rbac := b.API.RbacV1()
-	var all []grant
-	add := func(subjects []rbacv1.Subject, rules []rbacv1.PolicyRule) {
+	var all []lab.Grant
+	add := func(subjects []rbacv1.Subject, namespace string, rules []rbacv1.PolicyRule) {
 		for _, s := range subjects {
 			if s.Kind != rbacv1.ServiceAccountKind || s.Namespace != lab.Namespace {
 				continue
 			}
 			for _, rule := range rules {
-				all = append(all, flatten(s.Name, rule)...)
+				all = append(all, lab.Grants(s.Name, namespace, rule)...)
 			}
 		}
 	}
@@ -85,7 +66,7 @@ func (b *bench) granted(t *testing.T) []grant {
 		}
 		role, err := rbac.ClusterRoles().Get(b.ctx, binding.RoleRef.Name, metav1.GetOptions{})
 		b.must(err)
-		add(binding.Subjects, role.Rules)
+		add(binding.Subjects, metav1.NamespaceAll, role.Rules)
 	}
 	bindings, err := rbac.RoleBindings(metav1.NamespaceAll).List(b.ctx, metav1.ListOptions{})
 	b.must(err)
@@ -99,7 +80,7 @@ func (b *bench) granted(t *testing.T) []grant {
 		}
 		role, err := rbac.Roles(binding.Namespace).Get(b.ctx, binding.RoleRef.Name, metav1.GetOptions{})
 		b.must(err)
-		add(binding.Subjects, role.Rules)
+		add(binding.Subjects, binding.Namespace, role.Rules)
 	}
 	return all
 }
@@ -108,17 +89,4 @@ func concerns(subjects []rbacv1.Subject) bool {
 	return slices.ContainsFunc(subjects, func(s rbacv1.Subject) bool {
 		return s.Kind == rbacv1.ServiceAccountKind && s.Namespace == lab.Namespace
 	})
-}
-
-func flatten(account string, rule rbacv1.PolicyRule) []grant {
-	var grants []grant
-	for _, group := range rule.APIGroups {
-		for _, resource := range rule.Resources {
-			for _, verb := range rule.Verbs {
-				what := strings.TrimSuffix(fmt.Sprintf("%s.%s", resource, group), ".")
-				grants = append(grants, grant{account, verb, what})
-			}
-		}
-	}
-	return grants
 }

@@ -17,7 +17,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/test/e2e/lab"
 )
@@ -31,7 +33,7 @@ type helmed struct {
 }
 
 // Helm takes over what kubectl has installed, upgrades it, removes it and installs it anew. The Service keeps its address through all
-// of it, and in the end nothing is left but the CRDs.
+// of it. What is left when it is removed is what people wrote, and when its namespace is too, the CRDs.
 func TestHelm(t *testing.T) {
 	b := begin(t, 5*time.Minute)
 	h := &helmed{bench: b, program: filepath.Join(b.Root, "bin", "helm"), service: "helmed"}
@@ -57,9 +59,9 @@ func TestHelm(t *testing.T) {
 		t.Errorf("after the upgrade the speaker's arguments are %s", args)
 	}
 
-	h.uninstall()
+	h.uninstallWithRights()
 	h.keepsAddress("was uninstalled")
-	h.leftRecords()
+	h.leftPools()
 
 	h.helm("install")
 	h.serves("was installed anew")
@@ -103,14 +105,14 @@ func (h *helmed) uninstall() {
 	h.run("uninstall", "l2", "--wait", "--timeout=1m")
 }
 
-func (h *helmed) run(args ...string) {
+func (h *helmed) run(args ...string) string {
 	h.t.Helper()
 	start := time.Now()
 	line := strings.Join(append([]string{h.program, "-n", lab.Namespace}, args...), " ")
-	if _, err := h.Shell(h.ctx, h.t.TempDir(), line, 0); err != nil {
-		h.t.Fatal(err)
-	}
+	text, err := h.Shell(h.ctx, h.t.TempDir(), line, 0)
+	h.must(err)
 	h.t.Logf("helm %s: %v", args[0], round(time.Since(start)))
+	return text
 }
 
 func (h *helmed) kubectl(args ...string) string {
@@ -137,11 +139,9 @@ func (h *helmed) serves(after string) {
 	h.must(err)
 }
 
-// leftRecords fails the test unless all that is left in the product's namespace is what people wrote there, and what the programs keep in
-// Kubernetes: so a new installation goes on where the old one ended.
-func (h *helmed) leftRecords() {
+// leftPools fails the test unless all that is left in the product's namespace is what people wrote there.
+func (h *helmed) leftPools() {
 	h.t.Helper()
-	h.kubectl("wait", "--for=delete", "pod", "--selector=app=metallb", "-n", lab.Namespace, "--timeout=60s")
 	kinds := strings.Fields(h.kubectl("api-resources", "--namespaced=true", "--verbs=list", "-o", "name"))
 	kinds = slices.DeleteFunc(kinds, func(kind string) bool { return strings.HasPrefix(kind, "events") })
 	var all struct {
@@ -157,15 +157,40 @@ func (h *helmed) leftRecords() {
 		switch {
 		case each.Kind == "IPAddressPool":
 			pools++
-		case slices.Contains([]string{"L2Advertisement", "Lease", "ServiceL2Status"}, each.Kind):
-		case slices.Contains([]string{"Secret/memberlist", "ConfigMap/kube-root-ca.crt", "ServiceAccount/default"}, name):
-		case len(each.Metadata.OwnerReferences) > 0: // goes by itself
+		case each.Kind == "L2Advertisement":
+		case slices.Contains([]string{"ConfigMap/kube-root-ca.crt", "ServiceAccount/default"}, name): // of every namespace
+		case len(each.Metadata.OwnerReferences) > 0 && each.Kind != "Lease" && each.Kind != "ServiceL2Status": // goes by itself
 		default:
 			h.t.Errorf("%s is left in the namespace", name)
 		}
 	}
 	if pools == 0 {
 		h.t.Error("no pool is left in the namespace")
+	}
+}
+
+// uninstallWithRights uninstalls the release, and fails the test unless the Job that cleans up afterwards used just what its role grants.
+func (h *helmed) uninstallWithRights() {
+	h.t.Helper()
+	var granted []lab.Grant
+	for _, hook := range strings.Split(h.run("get", "hooks", "l2"), "\n---\n") {
+		var role rbacv1.Role
+		h.must(yaml.Unmarshal([]byte(hook), &role))
+		for _, rule := range role.Rules {
+			granted = append(granted, lab.Grants("cleanup", role.Namespace, rule)...)
+		}
+	}
+	if len(granted) == 0 {
+		h.t.Fatal("no hook of the chart is a role")
+	}
+	place, err := h.AuditEnd()
+	h.must(err)
+	h.uninstall()
+	requests, err := h.AuditSince(place)
+	h.must(err)
+	requests = slices.DeleteFunc(requests, func(r lab.Request) bool { return r.Account != "cleanup" })
+	for _, complaint := range append(lab.Forbidden(granted, requests), lab.Excess(granted, requests)...) {
+		h.t.Error(complaint)
 	}
 }
 

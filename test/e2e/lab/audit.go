@@ -53,7 +53,7 @@ func (r Request) Steady() bool {
 }
 
 // ControllerLease is the Lease of the controller's own election.
-const ControllerLease = "cloud-provider-l2-controller"
+const ControllerLease = names.ControllerLease
 
 // AuditEnd is the place in the audit log behind all that was answered until now.
 func (c *Cluster) AuditEnd() (int64, error) {

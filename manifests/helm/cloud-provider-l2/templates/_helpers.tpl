@@ -38,3 +38,9 @@
 - {{ if and (kindIs "float64" $value) (eq $value (floor $value)) }}{{ printf "--%s=%d" $name (int64 $value) | quote }}{{ else }}{{ printf "--%s=%v" $name $value | quote }}{{ end }}
 {{- end }}
 {{- end }}
+
+{{/* Made when a release has been uninstalled, and removed again. */}}
+{{- define "l2.afterUninstall" }}
+    helm.sh/hook: post-delete
+    helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
+{{- end }}
