@@ -3,22 +3,22 @@
 package main
 
 import (
-	"encoding/json"
-	"go/ast"
-	"go/parser"
-	"go/token"
-	"io/fs"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/kustomize/kyaml/yaml"
+	strict "sigs.k8s.io/yaml"
 )
 
 var monitoring = filepath.Join(root, "manifests", "monitoring")
@@ -42,6 +42,56 @@ func TestPrometheusRules(t *testing.T) {
 		command.Dir = dir
 		if text, err := command.CombinedOutput(); err != nil {
 			t.Errorf("%s: %v\n%s", command, err, text)
+		}
+	}
+}
+
+// The objects for the Prometheus operator have the fields that its kinds have, and no others.
+func TestPrometheusOperatorTakesTheObjects(t *testing.T) {
+	for name, kinds := range map[string][]any{
+		"prometheusrule.yaml":  {&monitoringv1.PrometheusRule{}},
+		"servicemonitors.yaml": {&monitoringv1.ServiceMonitor{}, &monitoringv1.ServiceMonitor{}},
+	} {
+		documents := strings.Split(read(t, name), "\n---\n")
+		if len(documents) != len(kinds) {
+			t.Errorf("%s has %d objects, this test knows %d", name, len(documents), len(kinds))
+			continue
+		}
+		for i, kind := range kinds {
+			if err := strict.UnmarshalStrict([]byte(documents[i]), kind); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			want := monitoringv1.SchemeGroupVersion.WithKind(reflect.TypeOf(kind).Elem().Name())
+			if got := kind.(runtime.Object).GetObjectKind().GroupVersionKind(); got != want {
+				t.Errorf("%s has a %s, want a %s", name, got, want)
+			}
+		}
+	}
+}
+
+// Each ServiceMonitor selects one of the Services that are shipped, and a port that it has.
+func TestServiceMonitorsSelectServices(t *testing.T) {
+	for i, document := range strings.Split(read(t, "servicemonitors.yaml"), "\n---\n") {
+		var monitor monitoringv1.ServiceMonitor
+		if err := strict.UnmarshalStrict([]byte(document), &monitor); err != nil {
+			t.Fatal(err)
+		}
+		var selected []string
+		for _, text := range strings.Split(read(t, "services.yaml"), "\n---\n") {
+			var service corev1.Service
+			if err := strict.UnmarshalStrict([]byte(text), &service); err != nil {
+				t.Fatal(err)
+			}
+			by, err := metav1.LabelSelectorAsSelector(&monitor.Spec.Selector)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if by.Matches(labels.Set(service.Labels)) && service.Namespace == monitor.Namespace && service.Spec.Ports[0].Name == monitor.Spec.Endpoints[0].Port {
+				selected = append(selected, service.Name)
+			}
+		}
+		if want := []string{[]string{"metallb-controller", "metallb-speaker"}[i]}; monitor.Name != want[0] || !slices.Equal(selected, want) {
+			t.Errorf("ServiceMonitor %s selects the Services %v, want %v", monitor.Name, selected, want)
 		}
 	}
 }
@@ -76,92 +126,95 @@ func TestEveryAlertIsTested(t *testing.T) {
 	}
 }
 
-// foreign are metrics that others export.
+// foreign are metrics that others export, or every program does.
 var foreign = []string{"up", "kube_node_info", "process_resident_memory_bytes", "process_cpu_seconds_total"}
+
+// targetLabels are those that Prometheus has for each program it scrapes. What speakers export gets the node by their ServiceMonitor.
+var targetLabels = []string{"job", "instance", "namespace", "pod", "container", "service", "endpoint", "node"}
 
 var (
 	selector = regexp.MustCompile(`\{[^}]*\}|\[[^\]]*\]|"[^"]*"`)
-	grouping = regexp.MustCompile(`\b(by|on|without|ignoring|group_left|group_right)\s*\([^)]*\)`)
+	matcher  = regexp.MustCompile(`[{,]\s*(\w+)\s*(=~|!~|!=|=)`)
+	grouping = regexp.MustCompile(`\b(by|on|without|ignoring|group_left|group_right)\s*\(([^)]*)\)`)
 	word     = regexp.MustCompile(`\b[a-z][a-z0-9]*_[a-z0-9_]+\b(\s*\()?|\bup\b`)
 )
 
-// Rules and dashboard ask for metrics that the programs have.
+// metricsAsked are the metrics in an expression, functions left out.
+func metricsAsked(expression string) []string {
+	var asked []string
+	for _, name := range word.FindAllString(grouping.ReplaceAllString(selector.ReplaceAllString(expression, ""), ""), -1) {
+		if !strings.HasSuffix(name, "(") {
+			asked = append(asked, name)
+		}
+	}
+	return asked
+}
+
+// labelsAsked are the labels by which an expression selects and groups.
+func labelsAsked(expression string) []string {
+	var asked []string
+	for _, match := range matcher.FindAllStringSubmatch(expression, -1) {
+		asked = append(asked, match[1])
+	}
+	for _, match := range grouping.FindAllStringSubmatch(expression, -1) {
+		asked = append(asked, strings.FieldsFunc(match[2], func(r rune) bool { return r == ',' || r == ' ' })...)
+	}
+	return asked
+}
+
+// Rules and dashboard ask for metrics that docs/reference/metrics.md has, and for labels that these have.
 func TestMetricsExist(t *testing.T) {
-	files := literals(t, "cmd", "ipam", "l2", "provider")
-	asked := map[string][]string{}
+	known := documentedMetrics(t)
 	for place, expressions := range map[string][]string{"prometheusrule.yaml": ruleExpressions(t), "cloud-provider-l2.json": panelExpressions(t)} {
 		if len(expressions) == 0 {
 			t.Errorf("%s has no expression", place)
 		}
 		for _, expression := range expressions {
-			found := 0
-			for _, name := range word.FindAllString(grouping.ReplaceAllString(selector.ReplaceAllString(expression, ""), ""), -1) {
-				if strings.HasSuffix(name, "(") {
-					continue // a function
-				}
-				found++
-				asked[name] = append(asked[name], place)
-			}
-			if found == 0 {
+			asked := metricsAsked(expression)
+			if len(asked) == 0 {
 				t.Errorf("%s: no metric found in %s", place, expression)
 			}
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(asked)) {
-		base := name
-		for _, suffix := range []string{"_bucket", "_count", "_sum"} {
-			base = strings.TrimSuffix(base, suffix)
-		}
-		if !slices.Contains(foreign, name) && !slices.ContainsFunc(files, func(strings map[string]bool) bool { return composed(base, strings) }) {
-			t.Errorf("no program has the metric %s, which %s asks for", name, strings.Join(asked[name], ", "))
-		}
-	}
-}
-
-// composed says whether a metric's name is one of a file's strings, or some of them in a row: namespace, subsystem and name, or a
-// prefix that ends in an underscore and a name.
-func composed(name string, strings map[string]bool) bool {
-	if strings[name] {
-		return true
-	}
-	for i := 1; i < len(name); i++ {
-		if name[i] == '_' && (strings[name[:i]] || strings[name[:i+1]]) && composed(name[i+1:], strings) {
-			return true
-		}
-	}
-	return false
-}
-
-// literals are the strings in the Go files of some folders, tests left out, file by file.
-func literals(t *testing.T, folders ...string) []map[string]bool {
-	t.Helper()
-	var all []map[string]bool
-	for _, folder := range folders {
-		err := filepath.WalkDir(filepath.Join(root, folder), func(path string, entry fs.DirEntry, err error) error {
-			if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
-				return err
-			}
-			file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
-			if err != nil {
-				return err
-			}
-			found := map[string]bool{}
-			ast.Inspect(file, func(node ast.Node) bool {
-				if literal, ok := node.(*ast.BasicLit); ok && literal.Kind == token.STRING {
-					if text, err := strconv.Unquote(literal.Value); err == nil {
-						found[text] = true
-					}
+			labels := slices.Clone(targetLabels)
+			for _, name := range asked {
+				of, found := known[name]
+				if !found && !slices.Contains(foreign, name) {
+					t.Errorf("%s: docs/reference/metrics.md has no metric %s: %s", place, name, expression)
 				}
-				return true
-			})
-			all = append(all, found)
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
+				labels = append(labels, of...)
+			}
+			for _, label := range labelsAsked(expression) {
+				if !slices.Contains(labels, label) {
+					t.Errorf("%s: nothing has the label %s in %s", place, label, expression)
+				}
+			}
 		}
 	}
-	return all
+}
+
+var documented = regexp.MustCompile("(?m)^\\| `([a-z0-9_]+)` \\| (counter|gauge|histogram) \\| ([^|]*)\\|")
+
+// documentedMetrics are the series of docs/reference/metrics.md, which is generated from the programs, with their labels.
+func documentedMetrics(t *testing.T) map[string][]string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "docs", "reference", "metrics.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string][]string{}
+	for _, line := range documented.FindAllStringSubmatch(string(text), -1) {
+		name, kind := line[1], line[2]
+		labels := strings.FieldsFunc(line[3], func(r rune) bool { return strings.ContainsRune("`, ", r) })
+		if kind != "histogram" {
+			known[name] = append(known[name], labels...)
+			continue
+		}
+		known[name+"_bucket"] = append(labels, "le")
+		known[name+"_count"], known[name+"_sum"] = labels, labels
+	}
+	if len(known) < 20 {
+		t.Fatalf("only %d series found in docs/reference/metrics.md: has its form changed?", len(known))
+	}
+	return known
 }
 
 func ruleExpressions(t *testing.T) []string {
@@ -180,25 +233,6 @@ func ruleExpressions(t *testing.T) []string {
 	for _, group := range rule.Spec.Groups {
 		for _, rule := range group.Rules {
 			all = append(all, rule.Expr)
-		}
-	}
-	return all
-}
-
-func panelExpressions(t *testing.T) []string {
-	t.Helper()
-	var dashboard struct {
-		Panels []struct {
-			Targets []struct{ Expr string }
-		}
-	}
-	if err := json.Unmarshal([]byte(read(t, "cloud-provider-l2.json")), &dashboard); err != nil {
-		t.Fatal(err)
-	}
-	var all []string
-	for _, panel := range dashboard.Panels {
-		for _, target := range panel.Targets {
-			all = append(all, target.Expr)
 		}
 	}
 	return all
