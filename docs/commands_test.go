@@ -53,10 +53,11 @@ func TestFlagsThatAreNamedExist(t *testing.T) {
 		}
 	}
 	for _, page := range pages(t) {
-		for _, span := range spans(read(t, page)) {
-			name, _, _ := strings.Cut(strings.Fields(span.text + " ")[0], "=")
-			if strings.HasPrefix(name, "--") && len(name) > 2 && !known[name] {
-				t.Errorf("%s:%d: no program has the flag %s", page, span.line, name)
+		for _, span := range guide.Spans(read(t, page)) {
+			name, _, _ := strings.Cut(strings.TrimSpace(span.Text), "=")
+			name, _, _ = strings.Cut(name, " ")
+			if strings.HasPrefix(name, "--") && !known[name] {
+				t.Errorf("%s:%d: no program has the flag %s", page, span.Line, name)
 			}
 		}
 	}
@@ -64,12 +65,12 @@ func TestFlagsThatAreNamedExist(t *testing.T) {
 
 // Files of the manifests that the documentation names are there.
 func TestManifestsThatAreNamedExist(t *testing.T) {
-	named := regexp.MustCompile(`\bmanifests/[A-Za-z0-9_./-]*[A-Za-z0-9_]`)
+	named := regexp.MustCompile(`(?:^|\.\./|[^/\w.-])(manifests/[A-Za-z0-9_./-]*[A-Za-z0-9_])`) // and not a part of a URL
 	for _, page := range pages(t) {
 		for i, line := range strings.Split(read(t, page), "\n") {
-			for _, path := range named.FindAllString(line, -1) {
-				if _, err := os.Stat(filepath.Join("..", path)); err != nil {
-					t.Errorf("%s:%d: there is no %s", page, i+1, path)
+			for _, path := range named.FindAllStringSubmatch(line, -1) {
+				if _, err := os.Stat(filepath.Join("..", path[1])); err != nil {
+					t.Errorf("%s:%d: there is no %s", page, i+1, path[1])
 				}
 			}
 		}
@@ -266,7 +267,6 @@ type shown struct {
 }
 
 var (
-	inline = regexp.MustCompile("`([^`\n]+)`")
 	prompt = regexp.MustCompile(`(?m)^\$ (.+)$`)
 	begins = regexp.MustCompile(`^(kubectl|l2-speaker|make|go|docker|bin/cluster|cluster) `)
 )
@@ -290,20 +290,9 @@ func commandsOf(text string) (all []shown) {
 			}
 		}
 	}
-	for _, span := range spans(text) {
-		if begins.MatchString(span.text) {
-			all = append(all, span)
-		}
-	}
-	return all
-}
-
-// spans are what stands between backticks in the text of a page.
-func spans(text string) (all []shown) {
-	prose := fenced.ReplaceAllStringFunc(text, func(block string) string { return strings.Repeat("\n", strings.Count(block, "\n")) })
-	for i, line := range strings.Split(prose, "\n") {
-		for _, found := range inline.FindAllStringSubmatch(line, -1) {
-			all = append(all, shown{text: strings.ReplaceAll(found[1], `\|`, "|"), line: i + 1})
+	for _, span := range guide.Spans(text) {
+		if begins.MatchString(span.Text) {
+			all = append(all, shown{text: span.Text, line: span.Line})
 		}
 	}
 	return all

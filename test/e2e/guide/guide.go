@@ -87,3 +87,30 @@ func appendFilled(sections []Section, s Section) []Section {
 	}
 	return append(sections, s)
 }
+
+var span = regexp.MustCompile("`([^`\n]+)`")
+
+// Spans are what a text has between single backticks, outside of its blocks: commands, flags and names in sentences and tables. A bar that
+// a table wants to be escaped is a bar.
+func Spans(markdown string) []Block {
+	lines := strings.Split(strings.ReplaceAll(markdown, "\r\n", "\n"), "\n")
+	for _, section := range Parse(markdown) {
+		for _, block := range section.Blocks {
+			for i := range strings.Count(block.Text, "\n") {
+				if at := block.Line - 1 + i; at < len(lines) {
+					lines[at] = ""
+				}
+			}
+		}
+	}
+	var spans []Block
+	for i, line := range lines {
+		if fence.MatchString(line) {
+			continue
+		}
+		for _, found := range span.FindAllStringSubmatch(line, -1) {
+			spans = append(spans, Block{Text: strings.ReplaceAll(found[1], `\|`, "|"), Line: i + 1})
+		}
+	}
+	return spans
+}

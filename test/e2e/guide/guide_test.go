@@ -43,6 +43,14 @@ func TestIn(t *testing.T) {
 	}
 }
 
+func TestSpans(t *testing.T) {
+	text := "Type `ls -l` here.\n\n- a list:\n  ```bash\n  echo `date`\n  ```\n| `a \\| b` | `c` |\n"
+	want := []Block{{Text: "ls -l", Line: 1}, {Text: "a | b", Line: 7}, {Text: "c", Line: 7}}
+	if diff := cmp.Diff(want, Spans(text)); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
 func TestCommands(t *testing.T) {
 	for name, tc := range map[string]struct {
 		script string
