@@ -78,7 +78,7 @@ func TestManifestsThatAreNamedExist(t *testing.T) {
 }
 
 // programsOfOthers may be typed in examples, and are not looked into.
-var programsOfOthers = []string{"arping", "chmod", "crane", "ctr", "curl", "eval", "exec", "grep", "helm", "install", "printf"}
+var programsOfOthers = []string{"arping", "chmod", "crane", "ctr", "curl", "eval", "exec", "grep", "helm", "install", "printf", "xargs"}
 
 // flagsOfOthers are named in the text beside our own: Helm's, MetalLB's, and kubectl's, with which its plugins find the cluster.
 func flagsOfOthers() map[string]bool {

@@ -162,6 +162,24 @@ func TestExamplesCanBeRead(t *testing.T) {
 	}
 }
 
+// A section that tells of measurements says by which command.
+func TestMeasurementsNameTheirCommand(t *testing.T) {
+	measured, command := regexp.MustCompile(`(?i)[^[#]\bmeasured\b`), regexp.MustCompile("(?m)(?:`|^)(?:make|go test|time|bin/cluster) [^`\n]+")
+	for _, page := range pages(t) {
+		text := read(t, page)
+		starts := heading.FindAllStringIndex(text, -1)
+		for i, start := range starts {
+			section := text[start[0]:]
+			if i+1 < len(starts) {
+				section = text[start[0]:starts[i+1][0]]
+			}
+			if measured.MatchString(section) && !command.MatchString(section) {
+				t.Errorf("%s: section %q tells of a measurement, and names no command", page, text[start[0]:start[1]])
+			}
+		}
+	}
+}
+
 // The table of heartbeats is the one that package membership calculates.
 func TestHeartbeatsAreTabulated(t *testing.T) {
 	source := read(t, filepath.Join("..", "l2", "membership", "period_test.go"))
