@@ -120,7 +120,8 @@ func metallbWebhook(f *facts) (string, []Finding) {
 			break
 		}
 	}
-	return "no webhook judges objects of " + v1beta1.GroupVersion.Group, findings
+	group := v1beta1.GroupVersion.Group
+	return ifNone(findings, "no webhook judges objects of "+group, count(len(findings), "configuration")+" of webhooks for objects of "+group), findings
 }
 
 func unsupportedObjects(f *facts) (string, []Finding) {
@@ -131,16 +132,38 @@ func unsupportedObjects(f *facts) (string, []Finding) {
 			Mend: "announce its pools with an L2Advertisement, or keep MetalLB for them; then delete it",
 		})
 	}
-	return "no objects of BGP", findings
+	return ifNone(findings, "no objects of BGP", count(len(findings), "object")+" of BGP"), findings
 }
 
 // others are load balancer controllers by what their images are called.
 var others = []struct{ name, image, mend string }{
-	{"MetalLB", "metallb/controller", "see docs/migrate-from-metallb.md; until then give one of the two a loadBalancerClass of its own"},
-	{"MetalLB", "metallb/speaker", "see docs/migrate-from-metallb.md; until then give one of the two a loadBalancerClass of its own"},
-	{"kube-vip's cloud provider", "kube-vip/kube-vip-cloud-provider", "delete it, or run the controller and the speakers here with --serve-classless=false and a --load-balancer-class"},
-	{"PureLB", "purelb/", "delete it, or run the controller and the speakers here with --serve-classless=false and a --load-balancer-class"},
-	{"OpenELB", "openelb", "delete it, or run the controller and the speakers here with --serve-classless=false and a --load-balancer-class"},
+	{"MetalLB", "metallb/controller", moveOver},
+	{"MetalLB", "metallb/speaker", moveOver},
+	{"kube-vip's cloud provider", "kube-vip/kube-vip-cloud-provider", keepApart},
+	{"PureLB", "purelb/", keepApart},
+	{"OpenELB", "openelb", keepApart},
+}
+
+const (
+	moveOver  = "see docs/migrate-from-metallb.md; until then give one of the two a loadBalancerClass of its own"
+	keepApart = "delete it, or run the controller and the speakers here with --serve-classless=false and a --load-balancer-class"
+)
+
+// otherController names the load balancer controller that a container runs, empty when it runs none. MetalLB's images have all sorts of names
+// in registries of one's own, and its containers tell themselves by their environment; what is left of that in a container of this
+// product, when manifests were merged, does not count.
+func otherController(container corev1.Container) (name, mend string) {
+	for _, other := range others {
+		if strings.Contains(container.Image, other.image) {
+			return other.name, other.mend
+		}
+	}
+	theirs := slices.ContainsFunc(container.Env, func(env corev1.EnvVar) bool { return strings.HasPrefix(env.Name, "METALLB_") })
+	ours := slices.ContainsFunc(container.Env, func(env corev1.EnvVar) bool { return env.Name == "POD_NAMESPACE" })
+	if theirs && !ours {
+		return "MetalLB", moveOver
+	}
+	return "", ""
 }
 
 func otherLoadBalancers(f *facts) (string, []Finding) {
@@ -153,10 +176,8 @@ func otherLoadBalancers(f *facts) (string, []Finding) {
 			return
 		}
 		for _, container := range spec.Containers {
-			for _, other := range others {
-				if strings.Contains(container.Image, other.image) {
-					findings = append(findings, Finding{Severity: Error, Object: object, Saw: fmt.Sprintf("%s runs (image %s)", other.name, container.Image), Mend: other.mend})
-				}
+			if name, mend := otherController(container); name != "" {
+				findings = append(findings, Finding{Severity: Error, Object: object, Saw: fmt.Sprintf("%s runs (image %s)", name, container.Image), Mend: mend})
 			}
 			if strings.Contains(container.Image, "kube-vip/kube-vip:") && slices.ContainsFunc(container.Env, func(env corev1.EnvVar) bool { return env.Name == "svc_enable" && env.Value == "true" }) {
 				findings = append(findings, Finding{
@@ -177,7 +198,7 @@ func otherLoadBalancers(f *facts) (string, []Finding) {
 			Mend: "set enable-l2-announcements to false there (Helm: l2announcements.enabled=false), or limit its policies to Services of another class",
 		})
 	}
-	return "no other controller of LoadBalancer Services", findings
+	return ifNone(findings, "no other controller of LoadBalancer Services", count(len(findings), "object")+" of other controllers of LoadBalancer Services"), findings
 }
 
 func strictARP(f *facts) (string, []Finding) {
@@ -220,5 +241,5 @@ func uninitializedNodes(f *facts) (string, []Finding) {
 			})
 		}
 	}
-	return "no node waits to be initialized", findings
+	return ifNone(findings, "no node waits to be initialized", count(len(findings), "node")+" to be initialized"), findings
 }

@@ -131,6 +131,14 @@ func (c Check) result(f *facts) Result {
 	return result
 }
 
+// ifNone is what was seen by a check that looks for what should not be there.
+func ifNone(findings []Finding, none, some string) string {
+	if len(findings) == 0 {
+		return none
+	}
+	return some
+}
+
 // count says how many of something there are, in English.
 func count(n int, one string) string {
 	if n == 1 {

@@ -72,6 +72,10 @@ func conflictingWebhook(policy admissionv1.FailurePolicyType) *admissionv1.Valid
 // What breaks a cluster is found by the check of that name, which says what it saw and how to mend it.
 func TestChecks(t *testing.T) {
 	type snap = *snapshot.Snapshot
+	allIsWell := map[string]string{} // what each check says then
+	for _, result := range Examine(test.Healthy()).Checks {
+		allIsWell[result.Check] = result.Saw
+	}
 	broken := map[string]bool{} // checks that something was found by
 	for _, tc := range []struct {
 		check, name string
@@ -97,6 +101,12 @@ func TestChecks(t *testing.T) {
 		}, OK, "", ""},
 		{"unsupported-objects", "BGP", func(s snap) { s.Foreign = []string{"BGPPeer metallb-system/tor"} }, Warning, "BGP", "L2Advertisement"},
 		{"other-load-balancers", "MetalLB", func(s snap) { s.DaemonSets = append(s.DaemonSets, deployment("quay.io/metallb/speaker:v0.15.2")) }, Error, "MetalLB runs", "migrate"},
+		{"other-load-balancers", "MetalLB from a registry of one's own", func(s snap) {
+			s.DaemonSets = append(s.DaemonSets, deployment("registry.example.com/lb-speaker:1", corev1.EnvVar{Name: "METALLB_NODE_NAME"}))
+		}, Error, "MetalLB runs (image registry.example.com/lb-speaker:1)", "migrate"},
+		{"other-load-balancers", "MetalLB's environment in a container of ours", func(s snap) {
+			s.DaemonSets = append(s.DaemonSets, deployment("registry.example.com/l2/speaker:v1", corev1.EnvVar{Name: "METALLB_NODE_NAME"}, corev1.EnvVar{Name: "POD_NAMESPACE"}))
+		}, OK, "", ""},
 		{"other-load-balancers", "kube-vip announces Services", func(s snap) {
 			s.DaemonSets = append(s.DaemonSets, deployment("ghcr.io/kube-vip/kube-vip:v1.0.0", corev1.EnvVar{Name: "svc_enable", Value: "true"}))
 		}, Error, "kube-vip announces Services", "svc_enable"},
@@ -251,6 +261,9 @@ func TestChecks(t *testing.T) {
 				}
 				if tc.severity == OK {
 					return
+				}
+				if result.Saw == allIsWell[tc.check] && strings.HasPrefix(result.Saw, "no ") {
+					t.Errorf("it found %+v and says %q, as when all is well", result.Findings, result.Saw)
 				}
 				for _, finding := range result.Findings {
 					if strings.Contains(finding.Saw, tc.saw) && strings.Contains(finding.Mend, tc.mend) {

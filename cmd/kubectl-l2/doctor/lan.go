@@ -116,7 +116,7 @@ func addressConflicts(f *facts) (string, []Finding) {
 			find(vip, "before it was first announced, another host answered for it: "+who)
 		}
 	}
-	return "no other host is known to answer for a VIP", findings
+	return ifNone(findings, "no other host is known to answer for a VIP", count(len(findings), "answer")+" of other hosts for VIPs"), findings
 }
 
 func answers(f *facts) (string, []Finding) {

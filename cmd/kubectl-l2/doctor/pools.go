@@ -161,7 +161,7 @@ func poolAddresses(f *facts) (string, []Finding) {
 			}
 		}
 	}
-	return "no pool has an address of a node, a gateway, a pod or a cluster IP", findings
+	return ifNone(findings, "no pool has an address of a node, a gateway, a pod or a cluster IP", count(len(findings), "range")+" with addresses that something else has"), findings
 }
 
 func poolSubnets(f *facts) (string, []Finding) {

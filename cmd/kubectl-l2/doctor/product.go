@@ -63,7 +63,11 @@ func controller(f *facts) (string, []Finding) {
 			Mend: fmt.Sprintf("see what the controllers say: kubectl logs -n %s -l component=controller", f.Namespace),
 		})
 	}
-	return fmt.Sprintf("%s, %s leads", count(len(pods), "controller"), strings.SplitN(leader+"_", "_", 2)[0]), findings
+	name, _, _ := strings.Cut(leader, "_")
+	if leader == "" {
+		name = "none"
+	}
+	return fmt.Sprintf("%s, %s leads", count(len(pods), "controller"), name), findings
 }
 
 func componentPods(f *facts, component string) (pods []*corev1.Pod) {
