@@ -186,6 +186,10 @@ func (c *Cloud) run(ctx context.Context) {
 	loops.Wait()
 }
 
+// Services is the cache of all Services. Those that balance load have their labels, spec and status in it. Call it after SetInformers; the
+// cloud-controller-manager runs it.
+func (c *Cloud) Services() cache.SharedIndexInformer { return c.services.ServiceInformer.Informer() }
+
 // NotAnnounced tells users of a Service, by an event, that no node may announce its address, and why. When there is very
 // much to tell already it waits, until ctx is done. Call it after SetInformers.
 func (c *Cloud) NotAnnounced(ctx context.Context, service *v1.ObjectReference, message string) {

@@ -43,10 +43,14 @@ const (
 )
 
 // Events of a burst wait here, 24,000 of them: two for each of 10,000 Services, and some. Few are
-// written at a time, so that those who patch Services find the API server at their service.
+// written at a time, and while many wait each writer rests for longer the longer the API server took,
+// so that those who patch Services find it at their service.
 const (
 	eventWriters    = 2
 	eventsPerWriter = 12000
+	eventsMany      = 50 // that wait for one writer
+	eventRest       = 4  // times as long as writing one took
+	eventRestMost   = 200 * time.Millisecond
 	eventRetry      = 100 * time.Millisecond
 	eventRetryMost  = 5 * time.Second
 	eventsCompared  = 1024 // the last so many, with the next
@@ -114,7 +118,11 @@ func (q *eventQueue) run(ctx context.Context) {
 				case <-ctx.Done():
 					return
 				case queued := <-waiting:
+					began := time.Now()
 					q.deliver(ctx, queued)
+					if len(waiting) >= eventsMany && !pause(ctx, min(eventRest*time.Since(began), eventRestMost)) {
+						return
+					}
 				}
 			}
 		})

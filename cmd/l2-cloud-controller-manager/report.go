@@ -35,7 +35,7 @@ func (p *process) report(clients clientBuilder) error {
 		ServeClassless:     !options.HideClassless,
 		LoadBalancerClass:  options.LoadBalancerClass,
 		IgnoreExcludeLabel: options.IgnoreExcludeLabel,
-	}, func(refusal cluster.Refusal) { p.tell(refusal, before) })
+	}, p.cloud.Services(), func(refusal cluster.Refusal) { p.tell(refusal, before) })
 	if err != nil {
 		return fmt.Errorf("watching what speakers see: %w", err)
 	}

@@ -37,10 +37,11 @@ type Selection struct {
 }
 
 // A change is planned for at once; changes that follow wait together until the next plan. However many there are, planning takes no
-// more than a fifth of a core, unless it takes very long: on a busy machine nobody should wait for seconds.
+// more than a twentieth of a core, unless it takes very long: on a busy machine nobody should wait for seconds. What follows from a
+// plan costs as much again, and a thousand new Services change it a thousand times.
 const (
-	restFactor = 4
-	leastRest  = 5 * time.Millisecond
+	restFactor = 19
+	leastRest  = 10 * time.Millisecond
 	mostRest   = 500 * time.Millisecond
 )
 
@@ -50,7 +51,10 @@ type Watcher struct {
 	publish   func(map[netip.Addr]plan.VIP)
 	dirty     chan struct{}
 	speakers  chan map[string]plan.Speaker
+	rest      func(planning time.Duration) time.Duration
 
+	// shared is run by somebody else.
+	shared                                         cache.SharedIndexInformer
 	services, slices, nodes, pools, advertisements cache.SharedIndexInformer
 }
 
@@ -58,6 +62,12 @@ type Watcher struct {
 // advertisements in a namespace. It calls publish, from one goroutine, with each new plan; the map is not touched
 // afterwards.
 func NewWatcher(kube kubernetes.Interface, custom client.Interface, namespace string, selection Selection, publish func(map[netip.Addr]plan.VIP)) (*Watcher, error) {
+	return newWatcher(kube, custom, namespace, selection, nil, publish)
+}
+
+// newWatcher returns a Watcher that has its Services from a cache which somebody else keeps, if there is one.
+func newWatcher(kube kubernetes.Interface, custom client.Interface, namespace string, selection Selection, shared cache.SharedIndexInformer,
+	publish func(map[netip.Addr]plan.VIP)) (*Watcher, error) {
 	watch := func(tweak func(*metav1.ListOptions)) informers.SharedInformerFactory {
 		return informers.NewSharedInformerFactoryWithOptions(kube, 0, informers.WithTransform(trim), informers.WithTweakListOptions(tweak))
 	}
@@ -66,11 +76,16 @@ func NewWatcher(kube kubernetes.Interface, custom client.Interface, namespace st
 		publish:        publish,
 		dirty:          make(chan struct{}, 1),
 		speakers:       make(chan map[string]plan.Speaker, 1),
-		services:       watch(onlyLoadBalancers).Core().V1().Services().Informer(),
+		rest:           restAfter,
+		shared:         shared,
+		services:       shared,
 		slices:         watch(noHeadless).Discovery().V1().EndpointSlices().Informer(),
 		nodes:          watch(func(*metav1.ListOptions) {}).Core().V1().Nodes().Informer(),
 		pools:          client.NewIPAddressPoolInformer(custom, namespace, 0),
 		advertisements: client.NewL2AdvertisementInformer(custom, namespace, 0),
+	}
+	if shared == nil {
+		w.services = watch(onlyLoadBalancers).Core().V1().Services().Informer()
 	}
 	for _, informer := range []cache.SharedIndexInformer{w.pools, w.advertisements} {
 		if err := informer.SetTransform(trim); err != nil {
@@ -116,7 +131,9 @@ func (w *Watcher) SetSpeakers(speakers map[string]plan.Speaker) {
 // Run watches until the context is done.
 func (w *Watcher) Run(ctx context.Context) error {
 	for _, informer := range w.informers() {
-		go informer.RunWithContext(ctx)
+		if informer != w.shared {
+			go informer.RunWithContext(ctx)
+		}
 	}
 	for _, informer := range w.informers() {
 		if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
@@ -136,7 +153,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 		}
 		began := time.Now()
 		w.publish(plan.Compute(w.state(speakers)))
-		if !pause(ctx, restAfter(time.Since(began))) {
+		if !pause(ctx, w.rest(time.Since(began))) {
 			return nil
 		}
 	}

@@ -211,7 +211,7 @@ func TestBurstsArePlannedForTogether(t *testing.T) {
 
 func TestRest(t *testing.T) {
 	for planning, want := range map[time.Duration]time.Duration{
-		0: 5 * time.Millisecond, time.Millisecond: 5 * time.Millisecond, 25 * time.Millisecond: 100 * time.Millisecond, time.Second: 500 * time.Millisecond,
+		0: 10 * time.Millisecond, 500 * time.Microsecond: 10 * time.Millisecond, 10 * time.Millisecond: 190 * time.Millisecond, time.Second: 500 * time.Millisecond,
 	} {
 		if got := restAfter(planning); got != want {
 			t.Errorf("after planning for %v: %v, want %v", planning, got, want)

@@ -17,12 +17,20 @@ func (w *Watcher) concerns(object any) bool {
 	if gone, ok := object.(cache.DeletedFinalStateUnknown); ok {
 		object = gone.Obj
 	}
-	slice, ok := object.(*discoveryv1.EndpointSlice)
-	if !ok {
-		return object != nil
+	switch it := object.(type) {
+	case *corev1.Service:
+		return balances(it)
+	case *discoveryv1.EndpointSlice:
+		service, _, err := w.services.GetStore().GetByKey(it.Namespace + "/" + it.Labels[discoveryv1.LabelServiceName])
+		return balances(service) || err != nil
 	}
-	_, ours, err := w.services.GetStore().GetByKey(slice.Namespace + "/" + slice.Labels[discoveryv1.LabelServiceName])
-	return ours || err != nil
+	return object != nil
+}
+
+// balances says whether an object is a Service of type LoadBalancer: a cache that others share has Services of all types.
+func balances(object any) bool {
+	service, ok := object.(*corev1.Service)
+	return ok && service.Spec.Type == corev1.ServiceTypeLoadBalancer
 }
 
 // sameButVersion says whether two trimmed objects are the same but for the version. Kubelets report on their nodes all the time,

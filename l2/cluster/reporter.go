@@ -34,6 +34,9 @@ type Refusal struct {
 	Message string
 }
 
+// reportRest is how long the Reporter rests after each plan: it tells what has been so for seconds.
+const reportRest = time.Second
+
 // Reporter tells which VIPs no node may announce. It sees the cluster as a speaker does, without being one: it is for the controller that
 // leads.
 type Reporter struct {
@@ -48,10 +51,12 @@ type Reporter struct {
 	sessions sessions
 }
 
-// NewReporter returns a Reporter of the cluster, with the pools, L2Advertisements and session Leases of a namespace. It calls report,
+// NewReporter returns a Reporter of the cluster, with the pools, L2Advertisements and session Leases of a namespace, and with Services from
+// an informer that somebody else runs, and that leaves of each load balancer its labels, spec and status. It calls report,
 // from one goroutine, once for each VIP that no node has been allowed to announce for some seconds, and again when the reason
 // is another. Needs what NewWatcher needs, and to list and watch Leases in the namespace.
-func NewReporter(kube kubernetes.Interface, custom client.Interface, namespace string, selection Selection, report func(Refusal)) (*Reporter, error) {
+func NewReporter(kube kubernetes.Interface, custom client.Interface, namespace string, selection Selection, services cache.SharedIndexInformer,
+	report func(Refusal)) (*Reporter, error) {
 	r := &Reporter{
 		leases: informers.NewSharedInformerFactoryWithOptions(kube, 0, informers.WithNamespace(namespace), informers.WithTransform(trimLease),
 			informers.WithTweakListOptions(func(options *metav1.ListOptions) {
@@ -61,9 +66,10 @@ func NewReporter(kube kubernetes.Interface, custom client.Interface, namespace s
 		report: report,
 	}
 	var err error
-	if r.watcher, err = NewWatcher(kube, custom, namespace, selection, r.take); err != nil {
+	if r.watcher, err = newWatcher(kube, custom, namespace, selection, services, r.take); err != nil {
 		return nil, err
 	}
+	r.watcher.rest = func(time.Duration) time.Duration { return reportRest }
 	_, err = r.leases.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    r.observe,
 		UpdateFunc: func(_, object any) { r.observe(object) },

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/informers"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1"
 )
@@ -18,7 +19,9 @@ import (
 func (r *rig) report() func(seconds int) []string {
 	r.t.Helper()
 	refused := make(chan Refusal, 1000)
-	reporter, err := NewReporter(r.kube, r.custom, ourNamespace, Selection{ServeClassless: true}, func(refusal Refusal) { refused <- refusal })
+	services := informers.NewSharedInformerFactory(r.kube, 0).Core().V1().Services().Informer()
+	go services.RunWithContext(r.ctx)
+	reporter, err := NewReporter(r.kube, r.custom, ourNamespace, Selection{ServeClassless: true}, services, func(refusal Refusal) { refused <- refusal })
 	r.must(err)
 	go func() {
 		if err := reporter.Run(r.ctx); err != nil {

@@ -323,6 +323,31 @@ func TestProbesAreBounded(t *testing.T) {
 	}
 }
 
+// When very many VIPs are new, the second candidate gives the first more time for each.
+func TestProbesOfSecondCandidatesWaitForABacklog(t *testing.T) {
+	for _, test := range []struct {
+		vips        int
+		least, most time.Duration
+	}{
+		{1, 800 * time.Millisecond, 2 * time.Second},
+		{100, 10 * time.Second, 12 * time.Second},
+	} {
+		s := newSteps(t, 3, nil)
+		target := s.view.Targets[stepVIP]
+		target.Candidates = []string{"n2", "n1"}
+		address := stepVIP
+		for range test.vips {
+			s.view.Targets[address] = target
+			address = address.Next()
+		}
+		began := s.view.Now
+		s.until(time.Minute, "probes", func(out Actions) bool { return len(out.Probes) > 0 })
+		if waited := s.view.Now.Sub(began); waited < test.least || waited > test.most {
+			t.Errorf("%d VIPs: probed after %v, want %v to %v", test.vips, waited, test.least, test.most)
+		}
+	}
+}
+
 // The mark can be read back from the Lease, and the claim removes it.
 func TestRecordsReadAConflict(t *testing.T) {
 	conflict := names.Conflict{MAC: strangerMAC, Interface: "eth0", Node: "n1", Time: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}

@@ -125,6 +125,8 @@ type Claim struct {
 	// has no Lease yet.
 	Base   Lease
 	Reason string
+	// First is set when nobody ever held the VIP: no client waits for its return.
+	First bool
 }
 
 // Naming asks Successor to take a VIP that this speaker holds; an empty Successor takes the request back.
@@ -218,10 +220,10 @@ type Core struct {
 	asks  float64
 	reads float64 // how many reads of VIPs may begin now
 	toAsk []netip.Addr
-	// probesStarted counts the VIPs that this step began to probe.
-	probesStarted int
-	vips          map[netip.Addr]*vip
-	ordered       []*vip // the same by address; nil when it has to be made anew
+	// probesStarted counts the VIPs that this step began to probe, unclaimed those that nobody ever held, backlog those of the step before.
+	probesStarted, unclaimed, backlog int
+	vips                              map[netip.Addr]*vip
+	ordered                           []*vip // the same by address; nil when it has to be made anew
 }
 
 // NewCore returns the decision core of a speaker that starts now. With withdrawOnAPILoss it stops answering when its
@@ -264,7 +266,7 @@ func (c *Core) Step(v *View) Actions {
 	if c.started.IsZero() {
 		c.started, c.renewedSince, c.reachedSince, c.turningSince, c.steadySince = v.Now, v.Now, v.Now, v.Now, v.Now
 	}
-	c.probesStarted = 0
+	c.probesStarted, c.unclaimed, c.backlog = 0, 0, c.unclaimed
 	c.asks = min(asksAtOnce, c.asks+v.Now.Sub(c.lastStep).Seconds()*asksPerSecond)
 	c.reads = min(readsAtOnce, c.reads+v.Now.Sub(c.lastStep).Seconds()*readsPerSecond)
 	c.judgeMyself(v, &out)

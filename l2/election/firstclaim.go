@@ -18,8 +18,9 @@ const (
 	probeCount    = 3
 	probeInterval = 150 * time.Millisecond
 	probeQuiet    = 200 * time.Millisecond
-	// probeTurn is what each rank adds before the next candidate probes a VIP that was never held.
-	probeTurn = 800 * time.Millisecond
+	// probeTurn is what each rank adds before the next candidate probes a VIP that was never held, and probeTurnEach what it adds for each such
+	// VIP there is: those before it claim a thousand one after the other.
+	probeTurn, probeTurnEach = 800 * time.Millisecond, 100 * time.Millisecond
 	// probesStarted bounds for how many VIPs a step begins to probe, so that a thousand new Services are no storm of broadcasts.
 	probesStarted = 250
 	// conflictRetry is how often a VIP in conflict is probed again, and conflictRepeat how often users are told of the same conflict.
@@ -87,7 +88,8 @@ func (c *Core) unopposed(v *View, vip *vip, lease Lease, target Target, rank int
 	}
 	if first.since.IsZero() {
 		from := later(later(vip.voidSince, first.from), c.takingSince(target))
-		if v.Now.Sub(from) < time.Duration(rank)*probeTurn || c.probesStarted >= probesStarted {
+		turn := probeTurn + time.Duration(c.backlog)*probeTurnEach
+		if v.Now.Sub(from) < time.Duration(rank)*turn || c.probesStarted >= probesStarted {
 			return false
 		}
 		c.probesStarted++

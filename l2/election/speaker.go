@@ -90,8 +90,8 @@ type Speaker struct {
 	doubted atomic.Bool
 	born    time.Time
 	work    sync.WaitGroup
-	// slots and readers are places for writes, and for reads, under way.
-	slots, readers chan struct{}
+	// slots and readers are places for writes, and for reads, under way; firsts are those that first claims need beside one of the slots.
+	slots, readers, firsts chan struct{}
 
 	// All below belongs to the loop.
 	ticker   *time.Ticker
@@ -150,6 +150,7 @@ func NewSpeaker(ctx context.Context, config Config) *Speaker {
 		born:    time.Now(),
 		slots:   make(chan struct{}, config.Writes),
 		readers: make(chan struct{}, config.Writes),
+		firsts:  make(chan struct{}, firstClaims),
 		core:    NewCore(config.Node, config.Timing, config.WithdrawOnAPILoss),
 		records: NewRecords(),
 		judge: membership.NewJudge(membership.Config{

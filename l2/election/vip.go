@@ -120,6 +120,9 @@ func (c *Core) seek(v *View, vip *vip, lease Lease, target Target, planned bool,
 		c.stop(vip, "no Service uses the address", out)
 		return
 	}
+	if vip.neverHeld(lease) && !lease.Contested {
+		c.unclaimed++
+	}
 	c.markOwn(v, vip, lease, target, out)
 	rank := c.rank(target)
 	if rank < 0 && len(target.Candidates) == 0 && target.Reason != "" && target.Reason != string(plan.NoSpeaker) {
@@ -183,7 +186,7 @@ func (c *Core) ClaimEnded(address netip.Addr, won bool, now time.Time) {
 
 func (c *Core) claim(v *View, vip *vip, base Lease, reason string, out *Actions) {
 	vip.claiming = true
-	out.Claims = append(out.Claims, Claim{VIP: vip.address, Base: base, Reason: reason})
+	out.Claims = append(out.Claims, Claim{VIP: vip.address, Base: base, Reason: reason, First: vip.neverHeld(base)})
 }
 
 // release gives a VIP Lease back that this speaker holds and does not answer for any more.
