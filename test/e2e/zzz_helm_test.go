@@ -63,7 +63,7 @@ func TestHelm(t *testing.T) {
 	h.keepsAddress("was uninstalled")
 	h.leftPools()
 
-	h.helm("install")
+	h.helm("install", "--set", "speaker.flags.leave-within=5s") // ends sooner
 	h.serves("was installed anew")
 
 	h.uninstall()
