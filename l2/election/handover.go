@@ -162,9 +162,17 @@ func (c *Core) otherCandidate(target Target) bool {
 	return slices.ContainsFunc(target.Candidates, func(node string) bool { return node != c.node })
 }
 
-// stand is for a VIP that is another speaker's: this one stops answering (E5), at the right moment if it handed the VIP
-// over (E8), and takes it when asked to.
+// stand is for a VIP that is another speaker's: this one stops answering, and takes it when asked to.
 func (c *Core) stand(v *View, vip *vip, lease Lease, target Target, out *Actions) {
+	c.lose(v, vip, lease, out)
+	// Whoever is asked does not hold back: it says on its session that it backs off, so there was nobody else to ask.
+	if lease.Successor == c.node && !vip.claiming && !v.Now.Before(vip.claimFrom) && !c.takesSince.IsZero() && target.Eligible {
+		c.claim(v, vip, lease, "asked by "+lease.Holder, out)
+	}
+}
+
+// lose is for a VIP whose Lease names another speaker: this one stops answering (E5), at the right moment if it handed the VIP over (E8).
+func (c *Core) lose(v *View, vip *vip, lease Lease, out *Actions) {
 	if vip.lostAt.IsZero() {
 		vip.lostAt = v.Now
 		vip.handedOver = slices.Contains(vip.asked, lease.Holder)
@@ -185,10 +193,6 @@ func (c *Core) stand(v *View, vip *vip, lease Lease, target Target, out *Actions
 	}
 	if !vip.answering {
 		vip.yielded = false // it is not this speaker's to return to
-	}
-	// Whoever is asked does not hold back: it says on its session that it backs off, so there was nobody else to ask.
-	if lease.Successor == c.node && !vip.claiming && !v.Now.Before(vip.claimFrom) && !c.takesSince.IsZero() && target.Eligible {
-		c.claim(v, vip, lease, "asked by "+lease.Holder, out)
 	}
 }
 

@@ -160,7 +160,7 @@ const (
 	void   standing = iota // nobody: no Lease, no holder, or an epoch that has ended
 	mine                   // this speaker, in its present epoch
 	theirs                 // another speaker, in its present epoch
-	unsure                 // the view of the session may be older than the Lease (E3): nothing is done
+	unsure                 // the view of the session may be older than the Lease (E3): nothing is claimed
 )
 
 // standing judges a VIP's Lease by its holder's session (E2, E3).

@@ -92,6 +92,10 @@ func (c *Core) decide(v *View, vip *vip, out *Actions) (known bool) {
 		c.hold(v, vip, lease, target, planned, out)
 	case theirs:
 		c.stand(v, vip, lease, target, out)
+	case unsure:
+		if lease.Holder != c.node { // whatever has become of that one's session since: it took the VIP when this speaker did not hold it any more
+			c.lose(v, vip, lease, out)
+		}
 	case void:
 		c.seek(v, vip, lease, target, planned, out)
 	}

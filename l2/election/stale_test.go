@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package election
+
+import (
+	"testing"
+	"time"
+)
+
+// E5, E7: a speaker whose watch has stood since before its successor's session began cannot judge that session. It hears the successor announce, and the
+// API server's answer names the successor: that the VIP is not its own any more is sure, whatever has become of the other's session.
+func TestE5LosesByAnAnswerThatNamesAnUnknownEpoch(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		// loses takes the VIPs from the speaker whose watch stands.
+		loses func(w *world, victim *node)
+	}{
+		{"fenced while its LAN was cut, and fresh again when it returns", func(w *world, victim *node) {
+			victim.setLANCut(true)
+			w.pass(5 * time.Second)
+			victim.setLANCut(false)
+		}},
+		{"fenced while it stood still", func(w *world, victim *node) {
+			victim.stand(5 * time.Second)
+			w.pass(5 * time.Second)
+		}},
+		{"fenced while API server and LAN were cut", func(w *world, victim *node) {
+			victim.setCut(true)
+			w.pass(5 * time.Second)
+			victim.setCut(false)
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inWorld(t, 3, 3, func(w *world) {
+				w.pass(atRest)
+				victim := w.holder()
+				for _, other := range w.all() {
+					if other == victim {
+						continue
+					}
+					if err := other.leave(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				w.pass(time.Second) // that they have gone is the last that it sees
+				w.duringThat([]*node{victim}, func(now *weather) { now.watchStands = true }, func() {
+					for _, other := range w.all() {
+						if other != victim {
+							other.restart()
+						}
+					}
+					w.pass(5 * time.Second)
+					from := time.Now()
+					test.loses(w, victim)
+					w.pass(10 * time.Second)
+					if _, overlap := w.gap(from); overlap > overlapBound {
+						t.Errorf("two answered for %v, want at most %v", overlap, overlapBound)
+					}
+					if _, err := w.unsettled(); err != nil {
+						t.Error(err)
+					}
+				})
+				w.pass(10 * time.Second)
+				w.settled()
+			})
+		})
+	}
+}
