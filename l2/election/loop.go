@@ -89,6 +89,7 @@ func (s *Speaker) turn(ctx context.Context, beat bool) {
 	s.derive()
 	s.retarget(now)
 	s.view.Now = now
+	s.checkWatch(now)
 	s.view.Sessions, s.view.Leases = s.records.sessions, s.records.leases
 	s.view.Liveness = s.judge
 	s.view.Synced = s.targeting.done

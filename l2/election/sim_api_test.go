@@ -43,8 +43,8 @@ type apiServer struct {
 	// frozen: the cache does not follow the store.
 	frozen   bool
 	watchers map[*watcher]bool
-	// writes that came, refused of them, reads, and events that were delivered.
-	writes, refused, reads, delivered int
+	// writes that came, refused of them, reads, watches that were begun, and events that were delivered.
+	writes, refused, reads, begun, delivered int
 }
 
 type apiEvent struct {
@@ -85,6 +85,13 @@ func (a *apiServer) counts() (writes, reads int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.writes, a.reads
+}
+
+// watches counts those that were begun.
+func (a *apiServer) watches() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.begun
 }
 
 // delete removes a Lease, as kubectl does.
@@ -238,6 +245,7 @@ func (a *apiServer) watchFrom(n *node, version uint64) (*watcher, error) {
 		}
 	}
 	a.watchers[w] = true
+	a.begun++
 	a.work.Go(w.deliver)
 	return w, nil
 }

@@ -124,6 +124,7 @@ type Speaker struct {
 	description atomic.Pointer[map[string]string]
 	keys        membership.Keys
 	keyed       atomic.Bool // there has been a key
+	following   following
 	// described is closed once the interfaces are known.
 	described     chan struct{}
 	describedOnce sync.Once

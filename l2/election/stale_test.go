@@ -66,3 +66,37 @@ func TestE5LosesByAnAnswerThatNamesAnUnknownEpoch(t *testing.T) {
 		})
 	}
 }
+
+// E3: a watch that stands is begun anew: nobody else may notice that the request for it was swallowed on its way.
+func TestE3WatchThatStandsIsBegunAnew(t *testing.T) {
+	inWorld(t, 2, 4, func(w *world) {
+		w.pass(atRest)
+		victim, other := w.all()[0], w.all()[1]
+		victim.change(func(now *weather) { now.loseRequest = 1 })
+		w.api.breakWatches(victim)
+		w.pass(700 * time.Millisecond)
+		victim.change(func(now *weather) { now.loseRequest = 0 })
+		w.pass(2 * watchPatience)
+		w.exclude(other.name, true) // to take a VIP, the victim must see that it is asked to
+		w.pass(5 * time.Second)
+		for vip, node := range w.settled() {
+			if node != victim.name {
+				t.Errorf("%s is still held by %s, which is cordoned", vip, node)
+			}
+		}
+	})
+}
+
+// E3: an API server that is late is not asked again and again.
+func TestE3WatchOfALateServerIsSpared(t *testing.T) {
+	inWorld(t, 1, 1, func(w *world) {
+		w.pass(atRest)
+		w.all()[0].change(func(now *weather) { now.watchStands = true })
+		w.pass(time.Second)
+		before := w.api.watches()
+		w.pass(5 * time.Minute)
+		if again := w.api.watches() - before; again > 8 {
+			t.Errorf("the watch was begun anew %d times in 5 minutes, want at most 8", again)
+		}
+	})
+}

@@ -4,6 +4,7 @@ package election
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -25,17 +26,87 @@ func (s *Speaker) watchLeases(ctx context.Context) {
 	source := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 			only(&options)
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			s.following.set(cancel)
 			return s.leases.List(ctx, options)
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 			only(&options)
-			return s.leases.Watch(ctx, options)
+			ctx, cancel := context.WithCancel(ctx)
+			s.following.set(cancel)
+			events, err := s.leases.Watch(ctx, options)
+			if err != nil {
+				cancel()
+				return nil, err
+			}
+			followed := cancelledWatch{Interface: events, cancel: cancel}
+			s.following.set(followed.Stop)
+			return followed, nil
 		},
 	}
 	log := s.log.WithName("leases")
 	reflector := cache.NewReflectorWithOptions(cache.ToListWatcherWithWatchListSemantics(source, s.leases), &coordinationv1.Lease{}, leaseStore{s},
 		cache.ReflectorOptions{Logger: &log, Name: "leases", Backoff: &watchBackoff})
 	reflector.RunWithContext(ctx)
+}
+
+// How long the watch may not show this speaker's own last renewal before it is begun anew, and how long at most, for the time doubles: an API server that
+// is late is not helped by being asked again.
+const watchPatience, watchPatienceMost = 10 * time.Second, 2 * time.Minute
+
+// following is what becomes of the watch.
+type following struct {
+	mu sync.Mutex
+	// stop ends the list or watch under way; the reflector then begins the next where this one was.
+	stop func()
+
+	// The rest belongs to the loop: awaited is the version of this speaker's own session that the watch is to show, since when, and for how long it may take.
+	awaited  uint64
+	since    time.Time
+	patience time.Duration
+}
+
+func (f *following) set(stop func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stop = stop
+}
+
+func (f *following) giveUp() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.stop != nil {
+		f.stop()
+	}
+}
+
+// cancelledWatch is a watch whose request ends with it.
+type cancelledWatch struct {
+	watch.Interface
+	cancel context.CancelFunc
+}
+
+// Stop ends the watch.
+func (w cancelledWatch) Stop() {
+	w.Interface.Stop()
+	w.cancel()
+}
+
+// checkWatch begins the watch anew when it shows nothing though it must: each renewal of this speaker's session is an event of it. A connection that died is
+// noticed by the transport; a request that whatever stands before the API server has swallowed is not, and would stand for ever.
+func (s *Speaker) checkWatch(now time.Time) {
+	f, own := &s.following, s.records.versions[names.SessionLease(s.config.Node)]
+	switch {
+	case s.records.watched >= f.awaited || own < f.awaited: // it has shown it, or the API server's store was restored
+		f.awaited, f.since, f.patience = own, now, watchPatience
+	case !s.core.renewed(&s.view): // the API server is away
+		f.since = now
+	case now.Sub(f.since) >= f.patience:
+		s.log.Info("The watch of Leases shows nothing, and is begun anew", "node", s.config.Node, "for", now.Sub(f.since).Round(time.Second))
+		f.since, f.patience = now, min(2*f.patience, watchPatienceMost)
+		f.giveUp()
+	}
 }
 
 // leaseStore takes what the watch delivers into the records, in the order of delivery and a list at once: a list taken in

@@ -17,6 +17,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/types"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/klog/v2"
 	"k8s.io/klog/v2/ktesting"
 
@@ -137,6 +138,10 @@ func (c *chance) intN(n int) int {
 }
 
 var gatewayAddress = netip.MustParseAddr("192.168.1.1")
+
+// The last of client-go's error handlers waits when the last error of the process was less than a millisecond ago. Each world begins its own time anew, and
+// that error may lie years ahead of it: a watch whose request fails would stand for so long.
+func init() { utilruntime.ErrorHandlers = utilruntime.ErrorHandlers[:len(utilruntime.ErrorHandlers)-1] }
 
 // inWorld runs a test in virtual time with nodes named node-1 and so on, and VIPs that all of them may announce.
 func inWorld(t *testing.T, nodes, vips int, test func(*world)) {

@@ -31,10 +31,10 @@ func (s *Speaker) slot(ctx context.Context) (free func(), err error) { return pl
 
 // When a thousand Services come together, all nodes compete for the API server with the controller, which gives the rest their addresses.
 // No client waits for a VIP that nobody ever held: few of them are claimed at a time, and each place rests for longer the longer the
-// API server took. One that answers in 5 ms gets 120 a second from each node, and one in distress is left to the controller.
+// API server took. One that answers in 5 ms gets 85 a second from each node, and one in distress is left to the controller.
 const (
 	firstClaims    = 3
-	firstClaimRest = 4 // times as long as the write took
+	firstClaimRest = 6 // times as long as the write took
 	firstClaimMost = time.Second
 )
 
