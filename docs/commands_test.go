@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/pflag"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"sigs.k8s.io/yaml"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/test/e2e/guide"
 )
@@ -60,6 +61,53 @@ func TestFlagsThatAreNamedExist(t *testing.T) {
 				t.Errorf("%s:%d: no program has the flag %s", page, span.Line, name)
 			}
 		}
+	}
+}
+
+// Flags in YAML examples are those of the program that gets them: arguments in patches, and the chart's values `flags`.
+func TestFlagsInExamplesExist(t *testing.T) {
+	ours := newPrograms(t)
+	programs := map[string]string{"controller": "l2-cloud-controller-manager", "speaker": "l2-speaker"}
+	argument, seen := regexp.MustCompile(`--[a-z][a-z-]*`), 0
+	check := func(page string, line int, component, flag string) {
+		seen++
+		if of, known := ours.flags[programs[component]]; !known || !of[flag] && !ours.flags["common"][flag] {
+			t.Errorf("%s:%d: %s has no flag %s", page, line, component, flag)
+		}
+	}
+	type values struct{ Flags map[string]any }
+	for _, page := range pages(t) {
+		for _, section := range guide.Parse(read(t, page)) {
+			for _, block := range section.In("yaml") {
+				var example struct {
+					Kind    string
+					Patches []struct {
+						Target struct{ Name string }
+						Patch  string
+					}
+					Controller, Speaker values
+				}
+				if strings.Contains(block.Text, "\n---\n") {
+					continue // several objects
+				}
+				if err := yaml.Unmarshal([]byte(block.Text), &example); err != nil {
+					t.Fatalf("%s:%d: %v", page, block.Line, err)
+				}
+				for _, patch := range example.Patches {
+					for _, flag := range argument.FindAllString(patch.Patch, -1) {
+						check(page, block.Line, patch.Target.Name, flag)
+					}
+				}
+				for component, given := range map[string]values{"controller": example.Controller, "speaker": example.Speaker} {
+					for name := range given.Flags {
+						check(page, block.Line, component, "--"+name)
+					}
+				}
+			}
+		}
+	}
+	if seen == 0 {
+		t.Error("no example sets a flag")
 	}
 }
 

@@ -18,7 +18,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
-	"github.com/cloud-provider-l2/cloud-provider-l2/provider"
 	"github.com/cloud-provider-l2/cloud-provider-l2/test/e2e/lab"
 )
 
@@ -165,31 +164,20 @@ func brokenAtOnce() []ailment {
 	}
 }
 
-// configured gives the controller the file that docs/reference.md shows.
+// configured gives the controller the file that docs/reference.md shows, as that page says how.
 func configured(b *bench) func() {
-	var file string
-	for _, page := range documentation(b.t) {
-		for _, block := range page.blocks("yaml", "") {
-			if strings.Contains(block.Text, "kind: "+provider.ConfigKind+"\n") {
-				file = block.Text
-			}
-		}
-	}
-	text, err := json.Marshal(map[string]any{
-		"apiVersion": "v1", "kind": "ConfigMap", "metadata": metav1.ObjectMeta{Namespace: lab.Namespace, Name: "e2e-config"}, "data": map[string]string{"config.yaml": file},
-	})
-	b.must(err)
-	remove := b.apply(string(text))
-	_, err = b.Kubectl(b.ctx, "patch", "deployment/controller", "-n", lab.Namespace, "--type=json", "-p", `[
-		{"op": "add", "path": "/spec/template/spec/volumes", "value": [{"name": "config", "configMap": {"name": "e2e-config"}}]},
-		{"op": "add", "path": "/spec/template/spec/containers/0/volumeMounts", "value": [{"name": "config", "mountPath": "/etc/cloud-config", "readOnly": true}]},
-		{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--cloud-config=/etc/cloud-config/config.yaml"}]`)
+	e := examples{b, documentation(b.t), b.t.TempDir()}
+	objects, err := e.built(e.shows("value: --cloud-config="))
 	b.must(err)
 	undo := b.later(func(ctx context.Context) error {
-		_, err := b.Kubectl(ctx, "rollout", "undo", "deployment/controller", "-n", lab.Namespace)
+		if _, err := b.Kubectl(ctx, "apply", "-f", filepath.Join(b.Root, lab.Manifest)); err != nil {
+			return err
+		}
+		_, err := b.Shell(ctx, b.Root, "kubectl get configmaps -n "+lab.Namespace+" -o name | grep /cloud-config- | xargs -r kubectl delete -n "+lab.Namespace, 0)
 		return err
 	})
-	return func() { undo(); remove() }
+	b.must(b.Apply(b.ctx, objects))
+	return undo
 }
 
 // brokenByProxy are ways in which another API server answers.

@@ -69,7 +69,7 @@ func TestExamplesOfTheDocumentation(t *testing.T) {
 	if err := shared.BuildPlugin(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	b := begin(t, 2*time.Minute)
+	b := begin(t, 4*time.Minute) // Helm may have to be built
 	b.must(buildHelm(b))
 	e := examples{b, documentation(t), t.TempDir()}
 	// What examples are for: a namespace that they name, and the kinds of the Prometheus operator.
@@ -151,23 +151,9 @@ func (e examples) dryRun(objects string) error {
 	return err
 }
 
-// overlay builds a kustomization that lies beside manifests/, in the file that its first line names, and has its objects judged.
+// overlay has the objects of a kustomization judged.
 func (e examples) overlay(text string) error {
-	name := regexp.MustCompile(`(?m)^# ([\w-]+)/kustomization\.yaml$`).FindStringSubmatch(text)
-	if name == nil {
-		return fmt.Errorf("no line of it says where it is to be, as in # my-cluster/kustomization.yaml")
-	}
-	folder := filepath.Join(e.folder, name[1])
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return err
-	}
-	if err := os.Symlink(filepath.Join(e.Root, "manifests"), filepath.Join(e.folder, "manifests")); err != nil && !os.IsExist(err) {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(text), 0o600); err != nil {
-		return err
-	}
-	objects, err := e.Kubectl(e.ctx, "kustomize", folder)
+	objects, err := e.built(text)
 	if err != nil {
 		return err
 	}
@@ -175,6 +161,40 @@ func (e examples) overlay(text string) error {
 		return fmt.Errorf("its images are not all renamed")
 	}
 	return e.dryRun(objects)
+}
+
+// built builds a kustomization that lies beside manifests/, in the file that its first line names, with the file of --cloud-config beside it.
+func (e examples) built(text string) (objects string, err error) {
+	name := regexp.MustCompile(`(?m)^# ([\w-]+)/kustomization\.yaml$`).FindStringSubmatch(text)
+	if name == nil {
+		return "", fmt.Errorf("no line of it says where it is to be, as in # my-cluster/kustomization.yaml")
+	}
+	folder := filepath.Join(e.folder, name[1])
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return "", err
+	}
+	if err := os.Symlink(filepath.Join(e.Root, "manifests"), filepath.Join(e.folder, "manifests")); err != nil && !os.IsExist(err) {
+		return "", err
+	}
+	for file, content := range map[string]string{"kustomization.yaml": text, "config.yaml": e.shows("kind: " + provider.ConfigKind + "\n")} {
+		if err := os.WriteFile(filepath.Join(folder, file), []byte(content), 0o600); err != nil {
+			return "", err
+		}
+	}
+	return e.Kubectl(e.ctx, "kustomize", folder)
+}
+
+// shows is the example with some text in it.
+func (e examples) shows(text string) string {
+	for _, page := range e.pages {
+		for _, block := range page.blocks("yaml", "") {
+			if strings.Contains(block.Text, text) {
+				return block.Text
+			}
+		}
+	}
+	e.t.Fatalf("no example has %q", text)
+	return ""
 }
 
 // values renders the chart, whose schema judges them, and has its objects judged.
