@@ -53,6 +53,7 @@ func TestMigrateFromMetalLB(t *testing.T) {
 		`IPAddressPool internal: .*192\.168\.1\.201/29`,
 		`BGPPeer metallb-system/tor: `, `BGPAdvertisement metallb-system/wan: `, `BFDProfile metallb-system/fast: `, `Community metallb-system/well-known: `,
 		`IPAddressPool wan: no L2Advertisement is for it`,
+		`(?m)^Error +controller `, `(?m)^Error +sessions `, `(?m)^Error +announcements `,
 	)
 	if diff := gocmp.Diff(written, m.written()); diff != "" {
 		t.Errorf("doctor changed something (-before +after)\n%s", diff)
