@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/cmd/kubectl-l2/view"
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
 	"github.com/cloud-provider-l2/cloud-provider-l2/test/e2e/lab"
 )
 
@@ -175,7 +176,12 @@ func ailments() []ailment {
 				web.Annotations = map[string]string{"metallb.io/loadBalancerIPs": "192.168.1.244"} // by name: another is not given
 				b.apply(pool("lan", lan), advertisement("lan", "lan"), web.YAML())
 				b.address("sick")
-				return mend
+				return func() {
+					mend()
+					// The speakers try again within 30 s; without the annotation, at once.
+					_, err := b.Kubectl(b.ctx, "annotate", "lease", "vip-192.168.1.244", "-n", lab.Namespace, names.AnnotationConflict+"-")
+					b.must(err)
+				}
 			},
 			healed: announcedAgain,
 		},
