@@ -20,8 +20,8 @@ import (
 
 // clients have a budget each, so that no kind of request starves another: least of all the renewal of the session.
 type clients struct {
-	kube, leases, session, events kubernetes.Interface
-	custom, statuses              *client.Client
+	kube, leases, session, doubts, events kubernetes.Interface
+	custom, statuses                      *client.Client
 }
 
 func newClients(kubeconfig string) (*clients, error) {
@@ -42,7 +42,16 @@ func newClients(kubeconfig string) (*clients, error) {
 	if c.kube, err = kubernetes.NewForConfig(budget(config, 50, 100)); err != nil {
 		return nil, err
 	}
-	if c.leases, err = kubernetes.NewForConfig(budget(config, 500, 1000)); err != nil {
+	leases := budget(config, 500, 1000)
+	wire, err := rest.HTTPClientFor(leases)
+	if err != nil {
+		return nil, err
+	}
+	if c.leases, err = kubernetes.NewForConfigAndClient(leases, wire); err != nil {
+		return nil, err
+	}
+	// Who doubts whether a VIP is its own waits 300 ms for the answer: behind no claim, and on a connection that is open.
+	if c.doubts, err = kubernetes.NewForConfigAndClient(budget(config, 100, 200), wire); err != nil {
 		return nil, err
 	}
 	if c.session, err = kubernetes.NewForConfig(budget(config, 20, 20)); err != nil {

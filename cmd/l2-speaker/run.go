@@ -79,7 +79,7 @@ func run(ctx context.Context, o *options) error {
 	transport := membership.NewTransport(running, membership.TransportConfig{Port: o.heartbeatPort})
 	speaker = election.NewSpeaker(ctx, election.Config{
 		Node: o.node, Namespace: o.namespace, Timing: o.timing(), WithdrawOnAPILoss: o.onAPILoss == "withdraw",
-		Leases: clients.leases.CoordinationV1(), Sessions: clients.session.CoordinationV1(), Announcer: announcer, Sender: transport, Observer: observer,
+		Leases: clients.leases.CoordinationV1(), Sessions: clients.session.CoordinationV1(), Doubts: clients.doubts.CoordinationV1(), Announcer: announcer, Sender: transport, Observer: observer,
 		Members:     func(macs []string) { announcer.SetMembers(parseMACs(macs)) },
 		LeaveWithin: o.leaveWithin, Writes: writes, Metrics: election.NewMetrics(legacyregistry.MustRegister),
 	})

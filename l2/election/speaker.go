@@ -56,11 +56,12 @@ type Config struct {
 	Timing    Timing
 	// WithdrawOnAPILoss: see NewCore.
 	WithdrawOnAPILoss bool
-	// Leases is the client for VIP Leases and the watch; Sessions, with a budget of its own, for this speaker's own session.
-	Leases, Sessions coordinationv1client.LeasesGetter
-	Announcer        Announcer
-	Sender           Sender
-	Observer         Observer
+	// Leases is the client for VIP Leases and the watch; Sessions for this speaker's own session, and Doubts for reads of VIPs that another speaker was heard
+	// to announce (E7), each with a budget of its own. Core asks for at most 50 of those reads a second, and 100 at once; one of the session comes with those of a step.
+	Leases, Sessions, Doubts coordinationv1client.LeasesGetter
+	Announcer                Announcer
+	Sender                   Sender
+	Observer                 Observer
 	// Members is called from the loop with the hardware addresses that speakers announce from when they change. It must not block. nil: not called.
 	Members func(macs []string)
 	// LeaveWithin bounds how long Run takes after its context is done.
@@ -75,8 +76,9 @@ type Config struct {
 // called from any goroutine; what they bring is taken in by the loop, in order.
 type Speaker struct {
 	config Config
-	leases coordinationv1client.LeaseInterface
-	log    klog.Logger
+	// leases and doubts are the clients' for the speakers' namespace.
+	leases, doubts coordinationv1client.LeaseInterface
+	log            klog.Logger
 
 	mailMu sync.Mutex
 	mail   []func()
@@ -148,6 +150,7 @@ func NewSpeaker(ctx context.Context, config Config) *Speaker {
 		log:     klog.FromContext(ctx),
 		wake:    make(chan struct{}, 1),
 		sighted: make(chan struct{}, 1),
+		doubts:  config.Doubts.Leases(config.Namespace),
 		born:    time.Now(),
 		slots:   make(chan struct{}, config.Writes),
 		readers: make(chan struct{}, config.Writes),

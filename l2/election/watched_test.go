@@ -113,7 +113,7 @@ func TestObserverIsToldOfTheVIP(t *testing.T) {
 	n.answering[stepVIP] = &burst{} // or it would begin to
 	told := &lastTold{node: n}
 	s := NewSpeaker(klog.NewContext(context.Background(), klog.Logger{}), Config{
-		Node: "n1", Timing: DefaultTiming(), Leases: w.api.client(n), Announcer: n, Sender: n, Observer: told, Writes: 1,
+		Node: "n1", Timing: DefaultTiming(), Leases: w.api.client(n), Doubts: w.api.client(n), Announcer: n, Sender: n, Observer: told, Writes: 1,
 	})
 	s.act(context.Background(), Actions{
 		Changes: []Change{{VIP: stepVIP, Announce: true}}, Conflicts: []Sighting{{VIP: stepVIP, MAC: strangerMAC}},

@@ -232,7 +232,7 @@ func (n *node) start() {
 	n.ended = make(chan error, 1)
 	n.stop = cancel
 	speaker := NewSpeaker(ctx, Config{
-		Node: n.name, Namespace: "metallb-system", Timing: w.timing, Leases: w.api.client(n), Sessions: w.api.client(n),
+		Node: n.name, Namespace: "metallb-system", Timing: w.timing, Leases: w.api.client(n), Sessions: w.api.client(n), Doubts: w.api.client(n),
 		Announcer: n, Sender: n, Observer: n, LeaveWithin: 20 * time.Second, Writes: 16, Metrics: w.metrics,
 		WithdrawOnAPILoss: w.withdraw,
 		Members: func(macs []string) {

@@ -11,6 +11,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	coordinationv1client "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
@@ -175,7 +176,7 @@ func (s *Speaker) read(ctx context.Context, vips []netip.Addr) {
 		defer close(ended)
 		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 		defer cancel()
-		session = s.get(ctx, names.SessionLease(s.config.Node), own)
+		session = s.get(ctx, s.doubts, names.SessionLease(s.config.Node), own)
 	})
 	for _, vip := range vips {
 		of := version(s.records.leases[vip].Object)
@@ -186,7 +187,7 @@ func (s *Speaker) read(ctx context.Context, vips []netip.Addr) {
 			if err == nil {
 				defer free()
 			}
-			answered := err == nil && s.get(ctx, names.VIPLease(vip), of)
+			answered := err == nil && s.get(ctx, s.doubts, names.VIPLease(vip), of)
 			<-ended
 			s.post(func() { s.core.ReadEnded(vip, answered && session, time.Now()) })
 		})
@@ -218,12 +219,12 @@ func (s *Speaker) swap(ctx context.Context, object *coordinationv1.Lease) bool {
 func (s *Speaker) refresh(ctx context.Context, name, version string) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	s.get(ctx, name, version)
+	s.get(ctx, s.leases, name, version)
 }
 
 // get reads a Lease into the records and says whether the API server answered.
-func (s *Speaker) get(ctx context.Context, name, version string) bool {
-	object, err := s.leases.Get(ctx, name, metav1.GetOptions{})
+func (s *Speaker) get(ctx context.Context, from coordinationv1client.LeaseInterface, name, version string) bool {
+	object, err := from.Get(ctx, name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
 		s.post(func() { s.records.Gone(name, version) })
