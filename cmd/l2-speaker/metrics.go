@@ -29,6 +29,13 @@ var (
 		Help:           "VIPs that this node answers for now. One that Services share counts once.",
 		StabilityLevel: metrics.ALPHA,
 	})
+	announcedAfter = metrics.NewHistogram(&metrics.HistogramOpts{
+		Namespace:      "cloud_provider_l2",
+		Name:           "service_announcement_duration_seconds",
+		Help:           "For each Service that is newer than this speaker, on an address that no node had announced, the time from its creation until this node announced that. The API server's clock, in whole seconds, is compared with this node's.",
+		Buckets:        []float64{0.5, 0.75, 1, 1.5, 2, 2.5, 3, 4, 5, 7.5, 10, 30, 60, 300},
+		StabilityLevel: metrics.ALPHA,
+	})
 	conflicts = metrics.NewCounterVec(&metrics.CounterOpts{
 		Namespace:      "cloud_provider_l2",
 		Name:           "address_conflicts_total",
@@ -38,5 +45,5 @@ var (
 )
 
 func init() {
-	legacyregistry.MustRegister(announced, announcedVIPs, conflicts)
+	legacyregistry.MustRegister(announced, announcedVIPs, announcedAfter, conflicts)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -34,7 +35,9 @@ type statuses interface {
 // observer shows users what the speaker does: events on Services, ServiceL2Status objects, and metrics. Its methods are called from the
 // decision loop; the recorder queues, and never blocks.
 type observer struct {
-	node    string
+	node string
+	// began is when this speaker did.
+	began   time.Time
 	events  record.EventRecorder
 	cluster *cluster.Watcher
 	// statuses are the ServiceL2Status objects of this node.
@@ -60,6 +63,16 @@ func (o *observer) Announced(vip plan.VIP) {
 		announced.WithLabelValues(service.String(), "layer2", o.node, vip.Addr.String()).Set(1)
 		o.events.Event(o.reference(service), corev1.EventTypeNormal, eventNodeAssigned,
 			fmt.Sprintf("announcing from node %q with protocol %q", o.node, "layer2"))
+	}
+}
+
+// FirstAnnounced counts how long users waited for their Services. One that was there before this speaker is not counted: nobody knows for how long it had no
+// speaker to announce it, or which address it had.
+func (o *observer) FirstAnnounced(vip plan.VIP) {
+	for _, service := range vip.Services {
+		if created := o.cluster.ServiceCreated(service); created.After(o.began) {
+			announcedAfter.Observe(max(0, time.Since(created).Seconds()))
+		}
 	}
 }
 

@@ -59,6 +59,7 @@ func run(ctx context.Context, o *options) error {
 	}
 	observer := &observer{
 		node:     o.node,
+		began:    time.Now(),
 		events:   broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "metallb-speaker", Host: o.node}),
 		statuses: statuses,
 		services: map[netip.Addr][]types.NamespacedName{},

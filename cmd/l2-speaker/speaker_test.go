@@ -12,11 +12,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/component-base/metrics/legacyregistry"
+	"k8s.io/component-base/metrics/testutil"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1/client"
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/cluster"
@@ -175,6 +178,53 @@ func TestServicesAreToldOnce(t *testing.T) {
 	}
 	if want := (toldStatuses{announced: 4, withdrawn: 1}); *told != want {
 		t.Errorf("ServiceL2Statuses were told %+v, want %+v", *told, want)
+	}
+}
+
+// How long a Service waited for its first announcement is counted once for each that is newer than the speaker.
+func TestFirstAnnouncementsAreTimed(t *testing.T) {
+	began := time.Now()
+	service := func(name string, created time.Time) *corev1.Service {
+		return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID(name), CreationTimestamp: metav1.NewTime(created)}}
+	}
+	kube := fake.NewClientset(service("older", began.Add(-time.Hour)), service("newer", began.Add(time.Millisecond)), service("ahead", began.Add(time.Hour)))
+	custom, err := client.NewForConfig(&rest.Config{Host: "127.0.0.1:1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	watcher, err := cluster.NewWatcher(kube, custom, "metallb-system", cluster.Selection{}, func(map[netip.Addr]plan.VIP) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = watcher.Run(t.Context()) }()
+	for _, name := range []string{"older", "newer", "ahead"} {
+		for watcher.ServiceUID(types.NamespacedName{Namespace: "default", Name: name}) == "" { // until the watch has brought it
+			if err := t.Context().Err(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	counted := func() (uint64, float64) {
+		seen, err := testutil.GetHistogramVecFromGatherer(legacyregistry.DefaultGatherer, "cloud_provider_l2_service_announcement_duration_seconds", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return seen.GetAggregatedSampleCount(), seen.GetAggregatedSampleSum()
+	}
+	countBefore, sumBefore := counted()
+	o := &observer{node: "node-1", began: began, cluster: watcher}
+	for _, test := range []struct {
+		service string
+		count   uint64
+	}{
+		{"older", 0}, {"gone", 0}, {"newer", 1}, {"ahead", 2}, // the API server's clock is an hour ahead of this node's
+	} {
+		o.FirstAnnounced(plan.VIP{Services: []types.NamespacedName{{Namespace: "default", Name: test.service}}})
+		count, sum := counted()
+		if count, sum := count-countBefore, sum-sumBefore; count != test.count || sum < 0 || sum > time.Since(began).Seconds() {
+			t.Errorf("after %s: %d counted, %v s in all; want %d, and no more than has passed", test.service, count, sum, test.count)
+		}
 	}
 }
 

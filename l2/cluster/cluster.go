@@ -217,9 +217,19 @@ func pause(ctx context.Context, duration time.Duration) bool {
 
 // ServiceUID is the UID of a Service, or empty when it is gone.
 func (w *Watcher) ServiceUID(service types.NamespacedName) types.UID {
-	object, ok, err := w.services.GetStore().GetByKey(service.String())
+	return w.service(service).UID
+}
+
+// ServiceCreated is when a Service was created, by the API server's clock and in whole seconds, or zero when it is gone.
+func (w *Watcher) ServiceCreated(service types.NamespacedName) time.Time {
+	return w.service(service).CreationTimestamp.Time
+}
+
+// service is what is kept of a Service; that of one that is gone is empty.
+func (w *Watcher) service(name types.NamespacedName) *corev1.Service {
+	object, ok, err := w.services.GetStore().GetByKey(name.String())
 	if found, is := object.(*corev1.Service); err == nil && ok && is {
-		return found.UID
+		return found
 	}
-	return ""
+	return &corev1.Service{}
 }

@@ -124,6 +124,10 @@ func (s *Speaker) act(ctx context.Context, actions Actions) {
 			s.endLoss(change.VIP, s.view.Now)
 			s.log.Info("announce: this node is the elected leader of the VIP", "vip", change.VIP, "node", s.config.Node, "reason", change.Reason, "services", s.plan[change.VIP].Services)
 			s.config.Observer.Announced(s.vip(change.VIP))
+			if _, first := s.new[change.VIP]; first {
+				delete(s.new, change.VIP)
+				s.config.Observer.FirstAnnounced(s.vip(change.VIP))
+			}
 		} else {
 			s.config.Announcer.Withdraw(change.VIP)
 			if !slices.ContainsFunc(actions.HandOvers, func(h HandOver) bool { return h.VIP == change.VIP }) { // which say more
@@ -191,7 +195,7 @@ func (s *Speaker) vip(address netip.Addr) plan.VIP {
 	return plan.VIP{Addr: address}
 }
 
-// dropElectors ends the electors of VIPs that the records say are no longer this speaker's.
+// dropElectors ends the electors of VIPs that the records say are no longer this speaker's, and forgets what was noted of their claims.
 func (s *Speaker) dropElectors() {
 	for vip, cancel := range s.electors {
 		state := s.core.vips[vip]
@@ -201,6 +205,7 @@ func (s *Speaker) dropElectors() {
 		if _, standing := s.view.standing(s.config.Node, vip); standing == theirs || standing == void {
 			cancel()
 			delete(s.electors, vip)
+			delete(s.new, vip)
 		}
 	}
 }

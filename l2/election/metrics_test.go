@@ -68,6 +68,15 @@ func TestFailoversAndHandOversAreCounted(t *testing.T) {
 				w.pass(atRest)
 				test.fault(w, w.node(w.settled()[w.vip(0)]))
 				w.pass(10 * time.Second)
+				firsts := 0
+				w.mu.Lock()
+				for _, node := range w.nodes {
+					firsts += node.firsts
+				}
+				w.mu.Unlock()
+				if firsts != 1 {
+					t.Errorf("announced as a VIP that had no holder before %d times, want once", firsts)
+				}
 				if test.reason != "" {
 					name := "cloud_provider_l2_" + test.metric + "_duration_seconds"
 					seen, err := testutil.GetHistogramVecFromGatherer(registry, name, map[string]string{"reason": test.reason})

@@ -224,6 +224,13 @@ func (n *node) Announced(vip plan.VIP) {
 	}
 }
 
+// FirstAnnounced counts.
+func (n *node) FirstAnnounced(plan.VIP) {
+	n.world.mu.Lock()
+	defer n.world.mu.Unlock()
+	n.firsts++
+}
+
 // Withdrawn counts.
 func (n *node) Withdrawn(netip.Addr) {
 	n.world.mu.Lock()

@@ -40,6 +40,8 @@ type Observer interface {
 	// Announced and Withdrawn: this node now answers, or no longer answers, for a VIP. vip is what the plan says of it; Announced
 	// is called again when that may have changed.
 	Announced(vip plan.VIP)
+	// FirstAnnounced: the VIP that this node now answers for had no holder before. Called after Announced.
+	FirstAnnounced(vip plan.VIP)
 	Withdrawn(address netip.Addr)
 	// Conflict: a host that is no speaker has, or announces, a VIP that this node announces, or would.
 	Conflict(vip plan.VIP, sighting Sighting)
@@ -111,6 +113,7 @@ type Speaker struct {
 	sightings        []Sighting
 	electors         map[netip.Addr]context.CancelFunc
 	losses           map[netip.Addr]loss     // of the VIPs that are claimed because their holder was lost
+	new              map[netip.Addr]struct{} // the VIPs that are claimed and never had a holder
 	addresses        map[netip.Addr]string   // a node's own address to the node
 	asked            map[string][]netip.Addr // which of these a node is asked for
 	watched          map[netip.Addr]struct{}
@@ -147,10 +150,10 @@ func NewSpeaker(ctx context.Context, config Config) *Speaker {
 	s := &Speaker{
 		config:  config,
 		leases:  config.Leases.Leases(config.Namespace),
+		doubts:  config.Doubts.Leases(config.Namespace),
 		log:     klog.FromContext(ctx),
 		wake:    make(chan struct{}, 1),
 		sighted: make(chan struct{}, 1),
-		doubts:  config.Doubts.Leases(config.Namespace),
 		born:    time.Now(),
 		slots:   make(chan struct{}, config.Writes),
 		readers: make(chan struct{}, config.Writes),
@@ -162,6 +165,7 @@ func NewSpeaker(ctx context.Context, config Config) *Speaker {
 		}),
 		electors: map[netip.Addr]context.CancelFunc{},
 		losses:   map[netip.Addr]loss{},
+		new:      map[netip.Addr]struct{}{},
 		view:     View{NodeAnsweredAt: map[string]time.Time{}},
 	}
 	s.description.Store(&map[string]string{})

@@ -76,6 +76,8 @@ type node struct {
 	watched                map[netip.Addr]int
 	// withdrawals counts how often it stopped answering for a VIP, conflicts how often it told of a stranger.
 	withdrawals, conflicts int
+	// firsts counts the VIPs that it announced as the first of all.
+	firsts int
 	// members are the hardware addresses of speakers, as the Announcer was last told.
 	members []string
 	// sound is since when nothing has been wrong with it; zero while something is.

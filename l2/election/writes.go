@@ -75,8 +75,10 @@ func (s *Speaker) claim(ctx context.Context, claim Claim) {
 	s.electors[claim.VIP] = cancel
 	s.beginLoss(claim, s.view.Now)
 	slot := s.slot
+	delete(s.new, claim.VIP)
 	if claim.First {
 		slot = s.firstSlot
+		s.new[claim.VIP] = struct{}{}
 	}
 	lock := &vipLock{
 		client: s.leases, namespace: s.config.Namespace, node: s.config.Node, epoch: s.view.Epoch, claim: claim, vip: s.plan[claim.VIP], slot: slot,
