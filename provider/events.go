@@ -49,8 +49,8 @@ const (
 	eventWriters    = 2
 	eventsPerWriter = 12000
 	eventsMany      = 50 // that wait for one writer
-	eventRest       = 4  // times as long as writing one took
-	eventRestMost   = 200 * time.Millisecond
+	eventRest       = 8  // times as long as writing one took
+	eventRestMost   = 500 * time.Millisecond
 	eventRetry      = 100 * time.Millisecond
 	eventRetryMost  = 5 * time.Second
 	eventsCompared  = 1024 // the last so many, with the next

@@ -121,7 +121,7 @@ func (f *flags) addClient(set *pflag.FlagSet) {
 	set.StringVar(&f.master, "master", "", "Address of the API server, instead of the one in the kubeconfig file.")
 	set.Float32Var(&f.qps, "kube-api-qps", 400, "Requests per second to the API server, for each of the clients.")
 	set.IntVar(&f.burst, "kube-api-burst", 800, "Requests to the API server at once, for each of the clients.")
-	set.IntVar(&f.workers, "concurrent-service-syncs", 10, "Services looked at at once.")
+	set.IntVar(&f.workers, "concurrent-service-syncs", 32, "Services looked at at once.")
 }
 
 func (f *flags) validate() error {

@@ -28,7 +28,7 @@ import (
 
 // gcPercent is lower than Go's 100: most of the heap is caches that live for ever, and memory in every cluster is worth
 // more than a moment's work during a burst. GOGC in the environment overrules it.
-const gcPercent = 50
+const gcPercent = 25
 
 func main() {
 	if os.Getenv("GOGC") == "" {

@@ -23,7 +23,7 @@ func TestFlags(t *testing.T) {
 	for flag, want := range map[string]string{
 		"cloud-provider": "l2", "cloud-config": "", "namespace": "metallb-system", "metrics-bind-address": ":7472",
 		"load-balancer-class": "", "serve-classless": "true", "share-across-namespaces": "true", "ignore-exclude-lb": "false",
-		"kubeconfig": "", "kube-api-qps": "400", "kube-api-burst": "800", "concurrent-service-syncs": "10",
+		"kubeconfig": "", "kube-api-qps": "400", "kube-api-burst": "800", "concurrent-service-syncs": "32",
 		"logging-format": "text", "v": "0",
 	} {
 		if found := command.Flags().Lookup(flag); found == nil || found.DefValue != want {

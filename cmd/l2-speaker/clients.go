@@ -59,13 +59,13 @@ func newClients(kubeconfig string) (*clients, error) {
 	}
 	// Nobody waits for events and status objects: when a thousand VIPs come or move at once, they leave the API server to
 	// the Leases and to the controller's addresses.
-	if c.events, err = kubernetes.NewForConfig(budget(config, 10, 20)); err != nil {
+	if c.events, err = kubernetes.NewForConfig(budget(config, 10, 10)); err != nil {
 		return nil, err
 	}
 	if c.custom, err = client.NewForConfig(budget(config, 20, 50)); err != nil {
 		return nil, err
 	}
-	if c.statuses, err = client.NewForConfig(budget(config, 5, 20)); err != nil {
+	if c.statuses, err = client.NewForConfig(budget(config, 5, 5)); err != nil {
 		return nil, err
 	}
 	return c, nil
