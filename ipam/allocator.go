@@ -38,6 +38,8 @@ type service struct {
 	lost    []Loss
 	err     error       // why it does not hold all it asks for
 	moves   []time.Time // because of conflicts, the last few, oldest first
+	// inherited are addresses that a record gave it: clients may have known them for long.
+	inherited []netip.Addr
 }
 
 // Loss is an address that a Service held and holds no more, and why.
@@ -110,7 +112,8 @@ func (a *Allocator) Name(id string) (namespace, name string, ok bool) {
 
 // Restore gives a Service the addresses that a record says it holds. Call it for the oldest Service first: where two
 // claim one and either has no sharing key, the first keeps it. Where both have one they did share it, perhaps on terms
-// that one of them does not ask for any more, and hold it both. Whether the addresses fit is left to Allocate.
+// that one of them does not ask for any more, and hold it both. Whether the addresses fit is left to Allocate, but for a conflict
+// with another host: that may be a speaker of another program, which answers for the Service until ours do, so the Service stays.
 func (a *Allocator) Restore(r Request, addrs []netip.Addr) {
 	s := a.know(r)
 	for _, addr := range addrs {
@@ -119,6 +122,7 @@ func (a *Allocator) Restore(r Request, addrs []netip.Addr) {
 			continue
 		}
 		a.hold(s, addr)
+		s.inherited = append(s.inherited, addr)
 	}
 }
 

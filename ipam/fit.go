@@ -14,7 +14,7 @@ type fit int
 
 const (
 	fits  fit = iota
-	stays     // it has moved too often already for the reason to move again
+	stays     // it had the address before there was an allocator, or has moved too often already, for the reason to move it
 	yield     // it needs another one, and keeps this until it has it
 	gone      // it must not have it any more
 )
@@ -26,6 +26,7 @@ func (a *Allocator) fit(s *service, addr netip.Addr, now time.Time) (fit, string
 	asked, byName := r.asked(FamilyOf(addr))
 	who, conflict := a.conflicts[addr]
 	refused := a.refused(r, addr)
+	inherited := slices.Contains(s.inherited, addr)
 	switch {
 	case !slices.Contains(r.Families, FamilyOf(addr)):
 		return gone, fmt.Sprintf("the Service has no %s any more", FamilyOf(addr))
@@ -35,11 +36,14 @@ func (a *Allocator) fit(s *service, addr netip.Addr, now time.Time) (fit, string
 		return fits, ""
 	case byName && asked != addr, pool != nil && r.Pool != "" && r.Pool != pool.Name:
 		return yield, "the Service asks for another one"
-	case conflict && !byName && !s.movedTooOften(now):
+	case conflict && !byName && !inherited && !s.movedTooOften(now):
 		return yield, who
 	}
 	if err := a.clashStaying(s, addr); err != nil {
 		return yield, err.Error()
+	}
+	if conflict && !byName && inherited {
+		return stays, who + "; the Service had the address before this controller started: take it from that host, or ask for another one by annotation"
 	}
 	if conflict && !byName {
 		return stays, a.manyConflicts(pool, who)

@@ -80,6 +80,7 @@ func (a *Allocator) hold(s *service, addr netip.Addr) {
 // answers for it.
 func (a *Allocator) drop(s *service, addr netip.Addr, now time.Time) (unheld bool) {
 	s.addrs = slices.DeleteFunc(s.addrs, func(held netip.Addr) bool { return held == addr })
+	s.inherited = slices.DeleteFunc(s.inherited, func(held netip.Addr) bool { return held == addr })
 	a.holders[addr] = slices.DeleteFunc(a.holders[addr], func(holder *service) bool { return holder == s })
 	a.dropKey(s, addr)
 	if len(a.holders[addr]) > 0 {

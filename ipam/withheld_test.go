@@ -199,6 +199,19 @@ func TestConflict(t *testing.T) {
 		s.gets("10.0.0.3", "two") // it does not insist any more
 		checkInvariants(t, s.a)
 	})
+	t.Run("one that had it before stays: the other host may be the program that answered for it until now", func(t *testing.T) {
+		s := newStory(t, pool(t, "a", "10.0.0.0/30"))
+		s.a.Restore(s.request("one"), addrs("10.0.0.0"))
+		s.gets("10.0.0.0", "one")
+		s.conflicts("10.0.0.0")
+		s.settles(true, "one")
+		s.gets("10.0.0.0 ! 10.0.0.0 is in conflict and not announced, but the Service keeps it: "+takenBy+
+			"; the Service had the address before this controller started: take it from that host, or ask for another one by annotation", "one")
+		s.gets("10.0.0.1", "one", asking("10.0.0.1"))
+		s.gets("10.0.0.1", "one")
+		s.conflicts("10.0.0.1") // which it was given since
+		s.gets("10.0.0.2", "one")
+	})
 	t.Run("it is kept while there is no other one", func(t *testing.T) {
 		s := newStory(t, pool(t, "a", "10.0.0.0/31"))
 		s.gets("10.0.0.0", "one")

@@ -83,6 +83,14 @@ func TestServiceThatAskedKeepsAnAddressInConflict(t *testing.T) {
 	})
 }
 
+// TestServiceThatWasThereKeepsAnAddressInConflict: who answers may be the load balancer that ours replaces, node by node.
+func TestServiceThatWasThereKeepsAnAddressInConflict(t *testing.T) {
+	play(t, Options{}, objects(addressPool("a", twoAddresses), service("web", holding("192.168.1.240")), conflictLease("192.168.1.240", foundBy("node-1"))), func(r *rig) {
+		time.Sleep(2 * conflictKept)
+		r.has("web", "192.168.1.240")
+	})
+}
+
 // TestConflictTakesNothingWithoutAnother: an address that is not announced is better than none, which would be free to others.
 func TestConflictTakesNothingWithoutAnother(t *testing.T) {
 	play(t, Options{}, objects(addressPool("a", "192.168.1.240/32")), func(r *rig) {
@@ -98,9 +106,11 @@ func TestConflictTakesNothingWithoutAnother(t *testing.T) {
 func TestAnnotationsThatCannotBeRead(t *testing.T) {
 	for name, annotation := range map[string]string{"empty": "", "no JSON": "<b>yes</b>", "another version": `{"mac":"none"}`} {
 		t.Run(name, func(t *testing.T) {
-			play(t, Options{}, []runtime.Object{addressPool("a", twoAddresses), service("web", holding("192.168.1.240")), conflictLease("192.168.1.240", annotation)}, func(r *rig) {
+			play(t, Options{}, []runtime.Object{addressPool("a", twoAddresses)}, func(r *rig) {
+				r.create(service("web"))
+				r.createLease(conflictLease("192.168.1.240", annotation))
 				r.has("web", "192.168.1.241")
-				r.wantTold("web", "ClearAssignment: 192.168.1.240 is not assigned any more: another host answers for it",
+				r.wantTold("web", `IPAllocated: Assigned IP ["192.168.1.240"]`, "ClearAssignment: 192.168.1.240 is not assigned any more: another host answers for it",
 					`IPAllocated: Assigned IP ["192.168.1.241"]`, "EnsuredLoadBalancer: Ensured load balancer")
 			})
 		})
