@@ -3,8 +3,18 @@
 package election
 
 import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/go-logr/logr"
+	coordinationv1client "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
 )
 
 // E5, E7: a speaker whose watch has stood since before its successor's session began cannot judge that session. It hears the successor announce, and the
@@ -99,4 +109,65 @@ func TestE3WatchOfALateServerIsSpared(t *testing.T) {
 			t.Errorf("the watch was begun anew %d times in 5 minutes, want at most 8", again)
 		}
 	})
+}
+
+// A watch that is given up ends, and the next is asked for: one whose answer never comes, and one that stands after its first event.
+func TestWatchThatIsGivenUpIsAskedForAgain(t *testing.T) {
+	asked := make(chan int)
+	var watches atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		query := r.URL.Query()
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case query.Has("sendInitialEvents"):
+			http.Error(w, "not by this server", http.StatusBadRequest)
+			return
+		case !query.Has("watch"):
+			fmt.Fprint(w, `{"kind":"LeaseList","apiVersion":"coordination.k8s.io/v1","metadata":{"resourceVersion":"7"},"items":[]}`)
+			return
+		}
+		number := int(watches.Add(1))
+		if number > 1 {
+			fmt.Fprintf(w, `{"type":"BOOKMARK","object":{"kind":"Lease","apiVersion":"coordination.k8s.io/v1","metadata":{"resourceVersion":"%d"}}}`, 10*number)
+			if err := http.NewResponseController(w).Flush(); err != nil {
+				t.Error(err)
+			}
+		}
+		select {
+		case asked <- number:
+		case <-r.Context().Done():
+		}
+		<-r.Context().Done()
+	}))
+	defer server.Close()
+	leases, err := coordinationv1client.NewForConfig(&rest.Config{Host: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewSpeaker(klog.NewContext(t.Context(), logr.Discard()), Config{Node: "n1", Namespace: "metallb-system", Timing: DefaultTiming(), Leases: leases, Doubts: leases})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); s.watchLeases(ctx) }()
+	defer func() { stop(); <-ended }()
+	for want := range 3 {
+		select {
+		case number := <-asked:
+			if number != want+1 {
+				t.Errorf("watch number %d, want %d", number, want+1)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatal("no watch was asked for in 30 s")
+		}
+		for want > 0 && s.records.watched != uint64(10*(want+1)) { // until its event has come
+			<-s.wake
+			s.mailMu.Lock()
+			mail := s.mail
+			s.mail = nil
+			s.mailMu.Unlock()
+			for _, do := range mail {
+				do()
+			}
+		}
+		s.following.giveUp()
+	}
 }
