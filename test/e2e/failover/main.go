@@ -138,6 +138,9 @@ func (o options) speakerFlags() []string {
 	if o.task == "faults" || o.task == "vips" {
 		flags = append(flags, noFlapBackoff)
 	}
+	if o.task == "vips" {
+		flags = append(flags, fastRebalance)
+	}
 	return flags
 }
 

@@ -26,6 +26,9 @@ import (
 // noFlapBackoff keeps a node that was just cut a candidate. Without it no node could be cut every few seconds.
 const noFlapBackoff = "--flap-backoff=0"
 
+// fastRebalance gives a node that returns its share of a thousand VIPs back in a minute, before it or another is cut.
+const fastRebalance = "--rebalance-interval=50ms"
+
 // rig is a cluster with the product on it, and what measures. One goroutine uses it.
 type rig struct {
 	*lab.Cluster

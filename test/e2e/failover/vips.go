@@ -34,6 +34,11 @@ const (
 	restTime = 20 * time.Second
 	// vipsEvery: the node is cut once for so many runs of the other faults.
 	vipsEvery = 24
+	// calmTime is how long one look takes at whether anything is still written, calmWrites how many writes of each speaker may be in it, and calmLimit
+	// how long it may take until it is calm.
+	calmTime, calmWrites, calmLimit = 5 * time.Second, 5, 6 * time.Minute
+	// evenly is how much more than the mean a node may hold.
+	evenly = 1.1
 	// vipsLimit is how long a node's VIPs may take to come back.
 	vipsLimit = 30 * time.Second
 )
@@ -206,6 +211,9 @@ func (r *rig) cutWithVIPs(ctx context.Context) (*vipSample, error) {
 	if err := r.ready(ctx); err != nil {
 		return nil, err
 	}
+	if err := r.calm(ctx); err != nil {
+		return nil, err
+	}
 	s := &vipSample{Started: time.Now(), Back: map[string]float64{}, RestWrites: map[string]float64{}, RSS: map[string]float64{}}
 	for _, node := range r.nodes {
 		rss, err := r.rss(ctx, node)
@@ -251,6 +259,37 @@ func (r *rig) cutWithVIPs(ctx context.Context) (*vipSample, error) {
 		err = r.cutAndCount(ctx, s, watch)
 	}
 	return s, errors.Join(err, watch.Stop())
+}
+
+// calm returns when every node holds its share of the VIPs, and next to nothing is written any more: events and status objects of a thousand VIPs
+// that were made, or moved, take their time.
+func (r *rig) calm(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, calmLimit, fmt.Errorf("not calm within %v", calmLimit))
+	defer cancel()
+	for {
+		place, err := r.AuditEnd()
+		if err != nil {
+			return err
+		}
+		if err := r.steady(ctx, time.Now(), int(calmTime.Seconds()*lab.Rate)); err != nil {
+			return err
+		}
+		requests, err := r.AuditSince(place)
+		if err != nil {
+			return err
+		}
+		held, err := r.held(ctx)
+		if err != nil {
+			return err
+		}
+		all, most := 0, 0
+		for _, vips := range held {
+			all, most = all+len(vips), max(most, len(vips))
+		}
+		if total(writesOf(requests)) <= calmWrites*len(r.nodes) && float64(most) <= evenly*float64(all)/float64(len(r.nodes)) {
+			return nil
+		}
+	}
 }
 
 func (r *rig) cutAndCount(ctx context.Context, s *vipSample, watch *lab.Stream[arpwatch.Answer]) error {
