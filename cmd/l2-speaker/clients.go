@@ -65,7 +65,7 @@ func newClients(kubeconfig string) (*clients, error) {
 	if c.custom, err = client.NewForConfig(budget(config, 20, 50)); err != nil {
 		return nil, err
 	}
-	if c.statuses, err = client.NewForConfig(budget(config, 5, 5)); err != nil {
+	if c.statuses, err = client.NewForConfig(budget(config, 10, 5)); err != nil {
 		return nil, err
 	}
 	return c, nil

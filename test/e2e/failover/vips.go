@@ -34,9 +34,9 @@ const (
 	restTime = 20 * time.Second
 	// vipsEvery: the node is cut once for so many runs of the other faults.
 	vipsEvery = 24
-	// calmTime is how long one look takes at whether anything is still written, calmWrites how many writes of each speaker may be in it, and calmLimit
-	// how long it may take until it is calm.
-	calmTime, calmWrites, calmLimit = 5 * time.Second, 5, 6 * time.Minute
+	// calmTime is how long one look takes at whether more is written than each speaker's session and the controller's Lease once a second, calmWrites
+	// how many that are, and some, for each, and calmLimit how long it may take until it is calm.
+	calmTime, calmWrites, calmLimit = 5 * time.Second, 6, 6 * time.Minute
 	// evenly is how much more than the mean a node may hold.
 	evenly = 1.1
 	// vipsLimit is how long a node's VIPs may take to come back.
@@ -286,7 +286,7 @@ func (r *rig) calm(ctx context.Context) error {
 		for _, vips := range held {
 			all, most = all+len(vips), max(most, len(vips))
 		}
-		if total(writesOf(requests)) <= calmWrites*len(r.nodes) && float64(most) <= evenly*float64(all)/float64(len(r.nodes)) {
+		if total(writesOf(requests)) <= calmWrites*(len(r.nodes)+1) && float64(most) <= evenly*float64(all)/float64(len(r.nodes)) {
 			return nil
 		}
 	}
