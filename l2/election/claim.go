@@ -42,6 +42,14 @@ type vipLock struct {
 	written func(object *coordinationv1.Lease, err error)
 	done    bool
 	held    atomic.Bool
+	// sent is set once the API server may have the claim: it is not worth calling off any more.
+	sent atomic.Bool
+}
+
+// elector is a vipLock that is being elected for.
+type elector struct {
+	cancel context.CancelFunc
+	lock   *vipLock
 }
 
 // Get shows the record that the claim was decided on, as free; once taken, as this node's.
@@ -106,6 +114,7 @@ func (l *vipLock) swap(ctx context.Context, record resourcelock.LeaderElectionRe
 	names.DescribeVIP(lease.Labels, lease.Annotations, l.vip.Pool, l.vip.Services)
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
+	l.sent.Store(true)
 	answer, err := send(ctx, lease)
 	l.held.Store(err == nil)
 	l.written(answer, err)

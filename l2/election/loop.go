@@ -195,15 +195,17 @@ func (s *Speaker) vip(address netip.Addr) plan.VIP {
 	return plan.VIP{Addr: address}
 }
 
-// dropElectors ends the electors of VIPs that the records say are no longer this speaker's, and forgets what was noted of their claims.
+// dropElectors ends the electors of VIPs that the records say are no longer this speaker's, and forgets what was noted of their claims. A first claim
+// that still waits for its turn is called off when another has the VIP meanwhile.
 func (s *Speaker) dropElectors() {
-	for vip, cancel := range s.electors {
+	for vip, elector := range s.electors {
+		_, standing := s.view.standing(s.config.Node, vip)
 		state := s.core.vips[vip]
-		if state != nil && state.claiming {
-			continue
-		}
-		if _, standing := s.view.standing(s.config.Node, vip); standing == theirs || standing == void {
-			cancel()
+		switch claiming := state != nil && state.claiming; {
+		case claiming && standing == theirs && elector.lock.claim.First && !elector.lock.sent.Load():
+			elector.cancel() // and the claim's end is told
+		case !claiming && (standing == theirs || standing == void):
+			elector.cancel()
 			delete(s.electors, vip)
 			delete(s.new, vip)
 		}

@@ -111,7 +111,7 @@ type Speaker struct {
 	interfaces, down []LocalInterface
 	gateway          netip.Addr
 	sightings        []Sighting
-	electors         map[netip.Addr]context.CancelFunc
+	electors         map[netip.Addr]elector
 	losses           map[netip.Addr]loss     // of the VIPs that are claimed because their holder was lost
 	new              map[netip.Addr]struct{} // the VIPs that are claimed and never had a holder
 	addresses        map[netip.Addr]string   // a node's own address to the node
@@ -163,7 +163,7 @@ func NewSpeaker(ctx context.Context, config Config) *Speaker {
 		judge: membership.NewJudge(membership.Config{
 			Node: config.Node, Period: config.Timing.Period, SilencePeriods: config.Timing.SilencePeriods, WitnessPeriods: 2.5,
 		}),
-		electors: map[netip.Addr]context.CancelFunc{},
+		electors: map[netip.Addr]elector{},
 		losses:   map[netip.Addr]loss{},
 		new:      map[netip.Addr]struct{}{},
 		view:     View{NodeAnsweredAt: map[string]time.Time{}},

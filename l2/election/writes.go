@@ -68,11 +68,10 @@ func place(ctx context.Context, places chan struct{}) (free func(), err error) {
 
 // claim takes a VIP through client-go's elector (E2), which then keeps running until the VIP is lost.
 func (s *Speaker) claim(ctx context.Context, claim Claim) {
-	if cancel, ok := s.electors[claim.VIP]; ok {
-		cancel()
+	if former, ok := s.electors[claim.VIP]; ok {
+		former.cancel()
 	}
 	electing, cancel := context.WithCancel(ctx)
-	s.electors[claim.VIP] = cancel
 	s.beginLoss(claim, s.view.Now)
 	slot := s.slot
 	delete(s.new, claim.VIP)
@@ -80,11 +79,14 @@ func (s *Speaker) claim(ctx context.Context, claim Claim) {
 		slot = s.firstSlot
 		s.new[claim.VIP] = struct{}{}
 	}
-	lock := &vipLock{
+	var lock *vipLock
+	lock = &vipLock{
 		client: s.leases, namespace: s.config.Namespace, node: s.config.Node, epoch: s.view.Epoch, claim: claim, vip: s.plan[claim.VIP], slot: slot,
 		written: func(object *coordinationv1.Lease, err error) {
 			if err != nil {
 				cancel()
+			}
+			if err != nil && lock.sent.Load() {
 				s.refresh(ctx, names.VIPLease(claim.VIP), version(claim.Base.Object))
 			}
 			s.post(func() {
@@ -96,6 +98,7 @@ func (s *Speaker) claim(ctx context.Context, claim Claim) {
 			s.log.V(4).Info("Claim", "vip", claim.VIP, "node", s.config.Node, "reason", claim.Reason, "err", err)
 		},
 	}
+	s.electors[claim.VIP] = elector{cancel: cancel, lock: lock}
 	s.work.Go(func() {
 		defer cancel()
 		if err := lock.run(electing); err != nil {
