@@ -201,8 +201,9 @@ func TestListenLocallyRemovesNothingElse(t *testing.T) {
 
 // The speaker's own handler: a loop that turns is asked, and what it says is completed by what the process knows; one that does not is an error.
 func TestStatusHandler(t *testing.T) {
+	leases := fake.NewClientset().CoordinationV1()
 	speaker := election.NewSpeaker(t.Context(), election.Config{
-		Node: "node-1", Namespace: "metallb-system", Timing: election.DefaultTiming(), Leases: fake.NewClientset().CoordinationV1(),
+		Node: "node-1", Namespace: "metallb-system", Timing: election.DefaultTiming(), Leases: leases, Doubts: leases,
 	})
 	path := filepath.Join(t.TempDir(), "status.sock")
 	listener, err := listenLocally(path)
