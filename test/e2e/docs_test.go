@@ -253,7 +253,10 @@ func (e examples) commandsThatLook() {
 			}
 		}
 	}
-	for _, line := range []string{"kubectl l2 doctor", "kubectl l2 status -A", "kubectl l2 explain web", "kubectl l2 explain 192.168.1.240"} {
+	for _, line := range []string{
+		"kubectl rollout status -n metallb-system deployment/controller --timeout=90s",
+		"kubectl l2 doctor", "kubectl l2 status -A", "kubectl l2 explain web", "kubectl l2 explain 192.168.1.240",
+	} {
 		if !typed[line] {
 			e.t.Errorf("no page shows the command %s", line)
 		}
@@ -300,7 +303,7 @@ func (e examples) types(t *testing.T, line string) {
 }
 
 // looking is a command that changes nothing and has an end of its own.
-var looking = regexp.MustCompile(`^kubectl (get|describe|logs|l2 status|l2 doctor|l2 explain \S+|exec -n metallb-system ds/speaker -- l2-speaker (status|probe))( [^|]*(\| *grep [^|]*)?)?$`)
+var looking = regexp.MustCompile(`^kubectl (get|describe|logs|rollout status|l2 status|l2 doctor|l2 explain \S+|exec -n metallb-system ds/speaker -- l2-speaker (status|probe))( [^|]*(\| *grep [^|]*)?)?$`)
 
 // looks are the commands of a page, in blocks and in the text, that only look, with what stands for a name replaced by one.
 func (p page) looks() (lines []string) {

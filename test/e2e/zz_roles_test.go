@@ -17,8 +17,9 @@ import (
 	"github.com/cloud-provider-l2/cloud-provider-l2/test/e2e/lab"
 )
 
-// TestRolesGrantNoMoreThanIsUsed compares, when all other tests have run, what the product's roles grant with what the product asked
-// the API server for during them. It comes last by the name of its file.
+// TestRolesGrantNoMoreThanIsUsed compares what the product's roles grant with what the product asked the API server for. By the name of its
+// file it comes after all tests but those of Helm and of the migration, which take the product's roles away, and check for themselves that
+// nothing was forbidden.
 func TestRolesGrantNoMoreThanIsUsed(t *testing.T) {
 	b := begin(t, time.Minute)
 	granted := b.granted(t)
@@ -40,6 +41,21 @@ func TestRolesGrantNoMoreThanIsUsed(t *testing.T) {
 	}
 	for _, complaint := range lab.Excess(granted, requests) {
 		t.Error(complaint)
+	}
+}
+
+// nothingForbidden fails the test for each request of the product, since a place in the audit log, that the API server refused and the grants
+// do not cover: a product whose roles are just being removed is refused too.
+func (b *bench) nothingForbidden(place int64, granted []lab.Grant) {
+	b.t.Helper()
+	requests, err := b.AuditSince(place)
+	b.must(err)
+	requests = slices.DeleteFunc(requests, func(r lab.Request) bool { return r.Account != "controller" && r.Account != "speaker" })
+	if len(requests) == 0 {
+		b.t.Error("the product asked for nothing")
+	}
+	for _, complaint := range lab.Forbidden(granted, requests) {
+		b.t.Error(complaint)
 	}
 }
 

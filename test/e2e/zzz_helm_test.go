@@ -33,7 +33,8 @@ type helmed struct {
 }
 
 // Helm takes over what kubectl has installed, upgrades it, removes it and installs it anew. The Service keeps its address through all
-// of it. What is left when it is removed is what people wrote, and when its namespace is too, the CRDs.
+// of it, and nothing that the product asks for is forbidden. What is left when it is removed is what people wrote, and when its namespace
+// is too, the CRDs.
 func TestHelm(t *testing.T) {
 	b := begin(t, 5*time.Minute)
 	h := &helmed{bench: b, program: filepath.Join(b.Root, "bin", "helm"), service: "helmed"}
@@ -48,6 +49,8 @@ func TestHelm(t *testing.T) {
 	b.must(b.AwaitReady(b.ctx, web))
 	restore := b.later(b.ApplyProduct) // before the Services go, which needs a controller
 
+	place, err := h.AuditEnd()
+	b.must(err)
 	started := time.Now()
 	h.helm("install", "--take-ownership", "--force-conflicts")
 	h.serves("was taken over")
@@ -65,6 +68,7 @@ func TestHelm(t *testing.T) {
 
 	h.helm("install", "--set", "speaker.flags.leave-within=5s") // ends sooner
 	h.serves("was installed anew")
+	h.nothingForbidden(place, h.granted(t))
 
 	h.uninstall()
 	h.kubectl("delete", "namespace", lab.Namespace, "--timeout=60s")
@@ -80,6 +84,7 @@ func TestHelm(t *testing.T) {
 	}
 	t.Logf("all of it took %v", time.Since(started).Round(time.Second))
 	restore()
+	h.nothingForbidden(place, h.granted(t))
 }
 
 // buildHelm builds Helm from its Go module, of the version that manifests/build names.

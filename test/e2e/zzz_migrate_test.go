@@ -31,15 +31,17 @@ import (
 )
 
 // A cluster as MetalLB leaves it becomes ours by the commands of docs/migrate-from-metallb.md, and MetalLB's again: every Service keeps its
-// address all the time, two hosts never answer for one, and what people wrote stays. It comes after TestHelm and the roles' test by the
-// name of its file: it takes the product away and brings it back.
+// address all the time, two hosts never answer for one, nothing that the product asks for is forbidden, and what people wrote stays. It comes
+// after TestHelm and the roles' test by the name of its file: it takes the product away and brings it back.
 func TestMigrateFromMetalLB(t *testing.T) {
 	b := begin(t, 5*time.Minute)
 	b.must(b.BuildPlugin(b.ctx))
 	text, err := os.ReadFile(filepath.Join(b.Root, "docs", "migrate-from-metallb.md"))
 	b.must(err)
 	m := &migration{bench: b, page: &reader{t: t, sections: guide.Parse(string(text))}, files: filepath.Join(b.Root, "test", "e2e", "testdata", "metallb")}
-	rights := m.rights()
+	place, err := m.AuditEnd()
+	b.must(err)
+	rights, granted := m.rights(), m.granted(t)
 	m.metallb()
 	defined, written, services := m.uids(), m.written(), m.services()
 	vips := slices.Compact(slices.SortedFunc(maps.Values(recorded), netip.Addr.Compare))
@@ -91,6 +93,7 @@ func TestMigrateFromMetalLB(t *testing.T) {
 	if diff := gocmp.Diff(rights, m.rights()); diff != "" {
 		t.Errorf("rights of the product's ServiceAccounts (-as installed +after the migration)\n%s", diff)
 	}
+	m.nothingForbidden(place, m.granted(t))
 
 	gone = time.Now()
 	m.follow("The way back", [2]string{`https://\S+`, filepath.Join(m.files, "installed")})
@@ -101,6 +104,7 @@ func TestMigrateFromMetalLB(t *testing.T) {
 		t.Errorf("what there is to Services beside their specs (-before +when it was moved back)\n%s", diff)
 	}
 	m.leftNothing()
+	m.nothingForbidden(place, granted) // it has no rights any more
 	keeps()
 	_, err = b.Kubectl(b.ctx, "delete", "service", "internal", "-n", namespace, "--timeout=10s")
 	b.must(err)
