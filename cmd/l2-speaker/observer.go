@@ -23,6 +23,7 @@ const (
 	eventNodeAssigned    = "nodeAssigned"
 	eventAddressConflict = "AddressConflict"
 	eventAnnounceFailed  = "announceFailed"
+	eventMoved           = "nodeChanged" // ours alone
 )
 
 // statuses is what servicestatus.Writer does; its methods do not block.
@@ -83,6 +84,13 @@ func (o *observer) Withdrawn(address netip.Addr) {
 	delete(o.services, address)
 	announcedVIPs.Set(float64(len(o.services)))
 	o.statuses.Withdrawn(address)
+}
+
+// Moved tells users why another node announces their Service now.
+func (o *observer) Moved(vip plan.VIP, from, to, reason string) {
+	for _, service := range vip.Services {
+		o.events.Event(o.reference(service), corev1.EventTypeNormal, eventMoved, fmt.Sprintf("%s went from node %q to node %q: %s", vip.Addr, from, to, reason))
+	}
 }
 
 func (o *observer) forget(service types.NamespacedName, address netip.Addr) {

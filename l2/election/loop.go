@@ -145,6 +145,7 @@ func (s *Speaker) act(ctx context.Context, actions Actions) {
 	for _, each := range actions.HandOvers {
 		s.summarise = true
 		s.config.Metrics.handedOver(each)
+		s.config.Observer.Moved(s.vip(each.VIP), s.config.Node, each.To, each.Reason)
 		s.log.Info("withdraw: handed over to the VIP's new leader", "vip", each.VIP, "node", s.config.Node, "reason", each.Reason, "from", s.config.Node, "to", each.To, "took", each.Took.Round(time.Millisecond))
 	}
 	for _, vip := range actions.Reannounce {

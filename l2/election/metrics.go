@@ -129,21 +129,27 @@ func (m *Metrics) sufferedFence(by string) {
 type loss struct {
 	reason string
 	at     time.Time
+	// holder is the node that was lost.
+	holder string
 }
 
 // beginLoss notes, when a VIP is claimed, how its holder was lost.
 func (s *Speaker) beginLoss(claim Claim, now time.Time) {
 	delete(s.losses, claim.VIP)
 	if loss, ok := s.lossOf(claim, now); ok {
+		loss.holder = claim.Base.Holder
 		s.losses[claim.VIP] = loss
 	}
 }
 
-// endLoss counts the failover of a VIP that this speaker answers for from now on, if it is one.
+// endLoss counts, and tells, the failover of a VIP that this speaker answers for from now on, if it is one.
 func (s *Speaker) endLoss(vip netip.Addr, now time.Time) {
 	if loss, ok := s.losses[vip]; ok {
 		delete(s.losses, vip)
 		s.config.Metrics.failedOver(loss, now)
+		if loss.holder != s.config.Node {
+			s.config.Observer.Moved(s.vip(vip), loss.holder, s.config.Node, loss.reason)
+		}
 	}
 }
 
@@ -162,15 +168,15 @@ func (s *Speaker) lossOf(claim Claim, now time.Time) (lost loss, ok bool) {
 	fenced := session.Epoch == "" && session.Object != nil && session.Object.Annotations[names.AnnotationFencedBy] != ""
 	switch {
 	case session.Epoch != "" && ever:
-		return loss{HolderRestarted, heard}, true
+		return loss{reason: HolderRestarted, at: heard}, true
 	case session.Epoch != "":
-		return loss{HolderRestarted, seen}, true
+		return loss{reason: HolderRestarted, at: seen}, true
 	case !fenced:
-		return loss{HolderStopped, seen}, true
+		return loss{reason: HolderStopped, at: seen}, true
 	case ever && seen.Sub(heard) >= s.core.timing.silence()-s.core.timing.Period:
-		return loss{HolderSilent, heard}, true
+		return loss{reason: HolderSilent, at: heard}, true
 	case session.AliveAt.IsZero():
-		return loss{HolderNotRenewed, seen}, true
+		return loss{reason: HolderNotRenewed, at: seen}, true
 	}
-	return loss{HolderNotRenewed, session.AliveAt}, true
+	return loss{reason: HolderNotRenewed, at: session.AliveAt}, true
 }

@@ -3,6 +3,8 @@
 package election
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -73,7 +75,11 @@ func TestFailoversAndHandOversAreCounted(t *testing.T) {
 				for _, node := range w.nodes {
 					firsts += node.firsts
 				}
+				moved := slices.Clone(w.moved)
 				w.mu.Unlock()
+				if test.reason == "" && len(moved) > 0 || test.reason != "" && (len(moved) == 0 || !strings.HasSuffix(moved[0], ": "+test.reason)) {
+					t.Errorf("users were told %q, want %q first", moved, test.reason)
+				}
 				if firsts != 1 {
 					t.Errorf("announced as a VIP that had no holder before %d times, want once", firsts)
 				}

@@ -3,6 +3,7 @@
 package election
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -229,6 +230,13 @@ func (n *node) FirstAnnounced(plan.VIP) {
 	n.world.mu.Lock()
 	defer n.world.mu.Unlock()
 	n.firsts++
+}
+
+// Moved keeps why.
+func (n *node) Moved(vip plan.VIP, from, to, reason string) {
+	n.world.mu.Lock()
+	defer n.world.mu.Unlock()
+	n.world.moved = append(n.world.moved, fmt.Sprintf("%s from %s to %s: %s", vip.Addr, from, to, reason))
 }
 
 // Withdrawn counts.

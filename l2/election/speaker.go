@@ -43,6 +43,8 @@ type Observer interface {
 	// FirstAnnounced: the VIP that this node now answers for had no holder before. Called after Announced.
 	FirstAnnounced(vip plan.VIP)
 	Withdrawn(address netip.Addr)
+	// Moved: a VIP went from one node to another, and why. Called on the node that handed it over, or on the one that has it now when the other was lost.
+	Moved(vip plan.VIP, from, to, reason string)
 	// Conflict: a host that is no speaker has, or announces, a VIP that this node announces, or would.
 	Conflict(vip plan.VIP, sighting Sighting)
 	// MembersHeard is the number of speakers heard now, this one included.

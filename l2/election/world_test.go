@@ -55,7 +55,9 @@ type world struct {
 	strangers map[netip.Addr]string
 	// history is, for each VIP, what clients on the LAN saw, from when on.
 	history map[netip.Addr][]moment
-	law     lawbook
+	// moved is what users were told of VIPs that went from one node to another.
+	moved []string
+	law   lawbook
 }
 
 // node is one host of the world, until it crashes. The world's lock guards what follows ended.
