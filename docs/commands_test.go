@@ -38,7 +38,7 @@ func TestCommandsExist(t *testing.T) {
 			}
 		}
 	}
-	for _, program := range []string{"kubectl", "l2-speaker", "make", "go", "docker", "cluster"} {
+	for _, program := range []string{"kubectl", "l2-cloud-controller-manager", "l2-speaker", "make", "go", "docker", "cluster"} {
 		if checked[program] == 0 {
 			t.Errorf("there is no example of %s", program)
 		}
@@ -188,7 +188,8 @@ func newPrograms(t *testing.T) programs {
 // checks say what is wrong with the words after a program's name.
 func (p programs) checks() map[string]func([]string) []string {
 	return map[string]func([]string) []string{
-		"kubectl": p.kubectl, "l2-speaker": p.speaker, "make": p.make, "go": p.golang, "docker": p.docker, "cluster": p.cluster,
+		"kubectl": p.kubectl, "l2-cloud-controller-manager": p.component("l2-cloud-controller-manager"), "l2-speaker": p.component("l2-speaker"),
+		"make": p.make, "go": p.golang, "docker": p.docker, "cluster": p.cluster,
 	}
 }
 
@@ -197,16 +198,19 @@ func (p programs) kubectl(args []string) []string {
 		return p.command("kubectl l2", args[1:], kubectlFlags(), "completion", "__complete")
 	}
 	if i := slices.Index(args, "--"); i >= 0 && i+1 < len(args) && args[i+1] == "l2-speaker" {
-		return p.speaker(args[i+2:])
+		return p.component("l2-speaker")(args[i+2:])
 	}
 	return nil
 }
 
-func (p programs) speaker(args []string) []string {
-	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
-		return p.unknown(args, p.flags["l2-speaker"], p.flags["common"])
+// component checks the words after the name of the controller or of the speaker.
+func (p programs) component(program string) func([]string) []string {
+	return func(args []string) []string {
+		if len(args) == 0 || strings.HasPrefix(args[0], "-") {
+			return p.unknown(args, p.flags[program], p.flags["common"])
+		}
+		return p.command(program, args, nil)
 	}
-	return p.command("l2-speaker", args, nil)
 }
 
 // command checks a subcommand and its flags; others are subcommands without flags of their own.
@@ -218,7 +222,7 @@ func (p programs) command(program string, args []string, more map[string]bool, o
 	if !found {
 		return []string{fmt.Sprintf("%s has no command %s", program, args[0])}
 	}
-	if program == "l2-speaker" { // a subcommand does not take the speaker's own
+	if program != "kubectl l2" { // a subcommand does not take the program's own
 		return p.unknown(args[1:], of)
 	}
 	return p.unknown(args[1:], of, p.flags[program], more)
@@ -316,7 +320,7 @@ type shown struct {
 
 var (
 	prompt = regexp.MustCompile(`(?m)^\$ (.+)$`)
-	begins = regexp.MustCompile(`^(kubectl|l2-speaker|make|go|docker|bin/cluster|cluster) `)
+	begins = regexp.MustCompile(`^(kubectl|l2-cloud-controller-manager|l2-speaker|make|go|docker|bin/cluster|cluster) `)
 )
 
 // commandsOf are the commands of a page: those of its shell blocks, what is typed at a prompt in other blocks, and those of this
@@ -417,7 +421,7 @@ func TestCommandsThatAreNotThere(t *testing.T) {
 	ours := newPrograms(t)
 	for _, line := range []string{
 		"kubectl l2 stat", "kubectl l2 status --probes=3", "kubectl l2 doctor -A", "kubectl exec -n x ds/speaker -- l2-speaker proof", "l2-speaker status --timeout=1s",
-		"l2-speaker --fail-over=fast", "make tests", "make sim SCHEDULE=3", "go test ./l2/nothing", "go test ./l2/membership -run TestNothing", "docker build --target plugin .",
+		"l2-speaker --fail-over=fast", "l2-cloud-controller-manager clean", "l2-cloud-controller-manager cleanup --serve-classless", "l2-cloud-controller-manager --failover=fast", "make tests", "make sim SCHEDULE=3", "go test ./l2/nothing", "go test ./l2/membership -run TestNothing", "docker build --target plugin .",
 		"bin/cluster cuts node-1",
 	} {
 		words := simpleCommands(line)[0]

@@ -16,14 +16,18 @@ import (
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/plan"
 )
 
-// docs/reference/flags.md has every flag of the controller, and those that every Kubernetes component has in common with it.
+// docs/reference/flags.md has every flag of the controller and of the command beside it, and those that every Kubernetes component has in common with it.
 func TestFlagsAreDocumented(t *testing.T) {
 	t.Setenv("POD_NAMESPACE", "") // it is a default
 	var common cliflag.NamedFlagSets
 	logsapi.AddFlags(logsapi.NewLoggingConfiguration(), common.FlagSet("common"))
 	verflag.AddFlags(common.FlagSet("common"))
 	shared := common.FlagSet("common")
-	generate.Section(t, "reference/flags.md", "l2-cloud-controller-manager", generate.Flags(newCommand(&process{ctx: t.Context()}).Flags(), isIn(shared)))
+	command := newCommand(&process{ctx: t.Context()})
+	generate.Section(t, "reference/flags.md", "l2-cloud-controller-manager", generate.Flags(command.Flags(), isIn(shared)))
+	for _, each := range command.Commands() {
+		generate.Section(t, "reference/flags.md", "l2-cloud-controller-manager "+each.Name(), generate.Flags(each.Flags(), isIn(shared)))
+	}
 	generate.Section(t, "reference/flags.md", "common", generate.Flags(shared, func(string) bool { return false }))
 }
 
