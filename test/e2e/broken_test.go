@@ -31,7 +31,7 @@ func brokenAtOnce() []ailment {
 			breaks: configured,
 		},
 		{
-			name: "objects of BGP, by a CRD shaped like MetalLB's", check: "unsupported-objects", saw: "configures BGP", mend: "announce its pools with an L2Advertisement",
+			name: "objects of BGP, by a CRD shaped like MetalLB's", check: "unsupported-objects", saw: "configures BGP", mend: "announce what was announced to it with an L2Advertisement",
 			breaks: func(b *bench) func() {
 				removeCRD := b.apply(bgpPeers)
 				_, err := b.Kubectl(b.ctx, "wait", "crd/bgppeers.metallb.io", "--for=condition=Established", "--timeout=20s")

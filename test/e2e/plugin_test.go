@@ -162,6 +162,9 @@ rules:
     resources: [configmaps]
     resourceNames: [kube-proxy, cilium-config]
     verbs: [get]
+  - apiGroups: [""]
+    resources: [pods]
+    verbs: [list]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding

@@ -9,6 +9,7 @@ import (
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/version"
 	"sigs.k8s.io/yaml"
 
@@ -25,7 +26,7 @@ var clusterChecks = []Check{
 	},
 	{
 		Name:  "crds",
-		Why:   "pools and L2Advertisements are objects of these kinds: without them there is no configuration",
+		Why:   "pools and L2Advertisements are objects of these kinds: without them there is no configuration; without ServiceL2Statuses none tells which node announces a Service",
 		Needs: []string{snapshot.Discovery},
 		Run:   crds,
 	},
@@ -77,7 +78,7 @@ func kubernetesVersion(f *facts) (string, []Finding) {
 
 func crds(f *facts) (string, []Finding) {
 	var findings []Finding
-	for _, resource := range []string{v1beta1.ResourceIPAddressPools, v1beta1.ResourceL2Advertisements} {
+	for _, resource := range []string{v1beta1.ResourceIPAddressPools, v1beta1.ResourceL2Advertisements, v1beta1.ResourceServiceL2Statuses} {
 		if slices.Contains(f.Served, v1beta1.GroupVersion.Version+"/"+resource) {
 			continue
 		}
@@ -91,19 +92,24 @@ func crds(f *facts) (string, []Finding) {
 		if len(versions) > 0 {
 			saw = fmt.Sprintf("the API server serves %s in %s and not in %s", resource, strings.Join(versions, ", "), v1beta1.GroupVersion.Version)
 		}
+		severity := Error
+		if resource == v1beta1.ResourceServiceL2Statuses {
+			severity = Warning // they are written for people, and nothing here reads them
+		}
 		findings = append(findings, Finding{
-			Severity: Error, Object: "CustomResourceDefinition " + resource + "." + v1beta1.GroupVersion.Group, Saw: saw,
+			Severity: severity, Object: "CustomResourceDefinition " + resource + "." + v1beta1.GroupVersion.Group, Saw: saw,
 			Mend: "apply the CRDs: kubectl apply -k manifests/crds, or the whole manifests/install.yaml",
 		})
 	}
-	return "ipaddresspools and l2advertisements in " + v1beta1.GroupVersion.String(), findings
+	return ifNone(findings, "ipaddresspools, l2advertisements and servicel2statuses in "+v1beta1.GroupVersion.String(), count(len(findings), "kind")+" not served in "+v1beta1.GroupVersion.String()), findings
 }
 
+// metallbWebhook tells MetalLB's webhooks by their names: other people's judge pools too, as those of policy engines, and somebody answers them.
 func metallbWebhook(f *facts) (string, []Finding) {
 	var findings []Finding
 	for _, configuration := range f.Webhooks {
 		for _, webhook := range configuration.Webhooks {
-			if !slices.ContainsFunc(webhook.Rules, func(rule admissionv1.RuleWithOperations) bool {
+			if !strings.HasSuffix(webhook.Name, "."+v1beta1.GroupVersion.Group) || !slices.ContainsFunc(webhook.Rules, func(rule admissionv1.RuleWithOperations) bool {
 				return slices.Contains(rule.APIGroups, v1beta1.GroupVersion.Group)
 			}) {
 				continue
@@ -120,17 +126,20 @@ func metallbWebhook(f *facts) (string, []Finding) {
 			break
 		}
 	}
-	group := v1beta1.GroupVersion.Group
-	return ifNone(findings, "no webhook judges objects of "+group, count(len(findings), "configuration")+" of webhooks for objects of "+group), findings
+	return ifNone(findings, "no webhook of MetalLB's", count(len(findings), "configuration")+" of MetalLB's webhooks"), findings
 }
 
 func unsupportedObjects(f *facts) (string, []Finding) {
 	var findings []Finding
 	for _, object := range f.Foreign {
-		findings = append(findings, Finding{
-			Severity: Warning, Object: object, Saw: "it configures BGP, which is not supported",
-			Mend: "announce its pools with an L2Advertisement, or keep MetalLB for them; then delete it",
-		})
+		mend := "nothing here reads it: delete it, unless MetalLB is kept for BGP"
+		switch kind, _, _ := strings.Cut(object, " "); kind {
+		case "BGPAdvertisement":
+			mend = "announce its pools with an L2Advertisement, or keep MetalLB for them; then delete it"
+		case "BGPPeer":
+			mend = "announce what was announced to it with an L2Advertisement, or keep MetalLB for that; then delete it"
+		}
+		findings = append(findings, Finding{Severity: Warning, Object: object, Saw: "it configures BGP, which is not supported", Mend: mend})
 	}
 	return ifNone(findings, "no objects of BGP", count(len(findings), "object")+" of BGP"), findings
 }
@@ -139,7 +148,7 @@ func unsupportedObjects(f *facts) (string, []Finding) {
 var others = []struct{ name, image, mend string }{
 	{"MetalLB", "metallb/controller", moveOver},
 	{"MetalLB", "metallb/speaker", moveOver},
-	{"kube-vip's cloud provider", "kube-vip/kube-vip-cloud-provider", keepApart},
+	{"kube-vip's cloud provider", "kube-vip-cloud-provider", keepApart},
 	{"PureLB", "purelb/", keepApart},
 	{"OpenELB", "openelb", keepApart},
 }
@@ -166,6 +175,27 @@ func otherController(container corev1.Container) (name, mend string) {
 	return "", ""
 }
 
+// kubeVIPAnnounces tells whether a container is kube-vip and announces Services. Its image is known by the last element of its path: the
+// registry may be one's own.
+func kubeVIPAnnounces(container corev1.Container) bool {
+	name, _ := imageName(container.Image)
+	return (name == "kube-vip" || name == "kube-vip-iptables") &&
+		slices.ContainsFunc(container.Env, func(env corev1.EnvVar) bool { return env.Name == "svc_enable" && env.Value == "true" })
+}
+
+// imageName is the last element of an image's path, and its tag, empty when it has none; what a digest says is left out.
+func imageName(image string) (name, tag string) {
+	image, _, _ = strings.Cut(image[strings.LastIndex(image, "/")+1:], "@")
+	name, tag, _ = strings.Cut(image, ":")
+	return name, tag
+}
+
+// standsAlone tells whether nothing in the API makes a pod, as it is with those that a kubelet reads from a file.
+func standsAlone(pod *corev1.Pod) bool {
+	owner := metav1.GetControllerOf(pod)
+	return owner == nil || owner.Kind == "Node"
+}
+
 func otherLoadBalancers(f *facts) (string, []Finding) {
 	var findings []Finding
 	look := func(object string, labels map[string]string, spec corev1.PodSpec) {
@@ -179,7 +209,7 @@ func otherLoadBalancers(f *facts) (string, []Finding) {
 			if name, mend := otherController(container); name != "" {
 				findings = append(findings, Finding{Severity: Error, Object: object, Saw: fmt.Sprintf("%s runs (image %s)", name, container.Image), Mend: mend})
 			}
-			if strings.Contains(container.Image, "kube-vip/kube-vip:") && slices.ContainsFunc(container.Env, func(env corev1.EnvVar) bool { return env.Name == "svc_enable" && env.Value == "true" }) {
+			if kubeVIPAnnounces(container) {
 				findings = append(findings, Finding{
 					Severity: Error, Object: object, Saw: "kube-vip announces Services (svc_enable is true)", Mend: "set svc_enable to false; it may go on announcing the control plane",
 				})
@@ -191,6 +221,11 @@ func otherLoadBalancers(f *facts) (string, []Finding) {
 	}
 	for _, deployment := range f.Deployments {
 		look("Deployment "+deployment.Namespace+"/"+deployment.Name, deployment.Labels, deployment.Spec.Template.Spec)
+	}
+	for _, pod := range f.SystemPods {
+		if standsAlone(pod) {
+			look("Pod "+pod.Namespace+"/"+pod.Name, pod.Labels, pod.Spec)
+		}
 	}
 	if cilium := f.ConfigMaps["kube-system/cilium-config"]; cilium != nil && cilium.Data["enable-l2-announcements"] == "true" {
 		findings = append(findings, Finding{

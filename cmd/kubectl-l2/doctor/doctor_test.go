@@ -3,6 +3,7 @@
 package doctor
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -55,6 +56,15 @@ func deployment(image string, env ...corev1.EnvVar) *appsv1.DaemonSet {
 	}
 }
 
+// kubeVIP is a pod of kube-system that an object of this kind controls.
+func kubeVIP(owner string) *corev1.Pod {
+	controls := true
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "kube-vip-node-1", OwnerReferences: []metav1.OwnerReference{{Kind: owner, Controller: &controls}}},
+		Spec:       deployment("ghcr.io/kube-vip/kube-vip:v1.0.0", corev1.EnvVar{Name: "svc_enable", Value: "true"}).Spec.Template.Spec,
+	}
+}
+
 func kubeProxy(config string) *corev1.ConfigMap {
 	return &corev1.ConfigMap{Data: map[string]string{"config.conf": config}}
 }
@@ -88,6 +98,7 @@ func TestChecks(t *testing.T) {
 		{"kubernetes-version", "unknown", func(s snap) { s.Version = "" }, Warning, `""`, "kubectl version"},
 		{"crds", "missing", func(s snap) { s.Served = nil }, Error, "does not serve ipaddresspools", "kubectl apply"},
 		{"crds", "in another version only", func(s snap) { s.Served = []string{"v1/ipaddresspools", "v1beta1/l2advertisements"} }, Error, "in v1 and not in v1beta1", "kubectl apply"},
+		{"crds", "the status objects' is missing", func(s snap) { s.Served = s.Served[:2] }, Warning, "does not serve servicel2statuses", "kubectl apply"},
 		{"metallb-webhook", "fails closed", func(s snap) {
 			s.Webhooks = append(s.Webhooks, conflictingWebhook(admissionv1.Fail))
 		}, Error, "ipaddresspoolvalidationwebhook.metallb.io", "kubectl delete validatingwebhookconfiguration metallb-webhook-configuration"},
@@ -99,7 +110,15 @@ func TestChecks(t *testing.T) {
 			other.Webhooks[0].Rules[0].APIGroups = []string{"apps"}
 			s.Webhooks = append(s.Webhooks, other)
 		}, OK, "", ""},
-		{"unsupported-objects", "BGP", func(s snap) { s.Foreign = []string{"BGPPeer metallb-system/tor"} }, Warning, "BGP", "L2Advertisement"},
+		{"metallb-webhook", "another's, which judges pools too", func(s snap) {
+			other := conflictingWebhook(admissionv1.Fail)
+			other.Name, other.Webhooks[0].Name = "kyverno-resource-validating-webhook-cfg", "validate.kyverno.svc-fail"
+			s.Webhooks = append(s.Webhooks, other)
+		}, OK, "", ""},
+		{"unsupported-objects", "BGP", func(s snap) { s.Foreign = []string{"BGPPeer metallb-system/tor"} }, Warning, "BGP", "announce what was announced to it with an L2Advertisement"},
+		{"unsupported-objects", "pools announced by BGP", func(s snap) { s.Foreign = []string{"BGPAdvertisement metallb-system/wan"} }, Warning, "BGP", "announce its pools with an L2Advertisement"},
+		{"unsupported-objects", "BFD, which has no pools", func(s snap) { s.Foreign = []string{"BFDProfile metallb-system/fast"} }, Warning, "BGP", "nothing here reads it: delete it"},
+		{"unsupported-objects", "names of communities, which have no pools", func(s snap) { s.Foreign = []string{"Community metallb-system/well-known"} }, Warning, "BGP", "nothing here reads it: delete it"},
 		{"other-load-balancers", "MetalLB", func(s snap) { s.DaemonSets = append(s.DaemonSets, deployment("quay.io/metallb/speaker:v0.15.2")) }, Error, "MetalLB runs", "migrate"},
 		{"other-load-balancers", "MetalLB from a registry of one's own", func(s snap) {
 			s.DaemonSets = append(s.DaemonSets, deployment("registry.example.com/lb-speaker:1", corev1.EnvVar{Name: "METALLB_NODE_NAME"}))
@@ -112,6 +131,16 @@ func TestChecks(t *testing.T) {
 		}, Error, "kube-vip announces Services", "svc_enable"},
 		{"other-load-balancers", "kube-vip for the control plane only", func(s snap) {
 			s.DaemonSets = append(s.DaemonSets, deployment("ghcr.io/kube-vip/kube-vip:v1.0.0", corev1.EnvVar{Name: "cp_enable", Value: "true"}))
+		}, OK, "", ""},
+		{"other-load-balancers", "kube-vip by its digest, from a registry of one's own", func(s snap) {
+			s.DaemonSets = append(s.DaemonSets, deployment("registry.example.com:5000/mirror/kube-vip@sha256:0123", corev1.EnvVar{Name: "svc_enable", Value: "true"}))
+		}, Error, "kube-vip announces Services", "svc_enable"},
+		{"other-load-balancers", "kube-vip, which a kubelet reads from a file", func(s snap) {
+			s.SystemPods = append(s.SystemPods, kubeVIP("Node"))
+		}, Error, "kube-vip announces Services", "svc_enable"},
+		{"other-load-balancers", "a pod whose maker is looked at", func(s snap) { s.SystemPods = append(s.SystemPods, kubeVIP("DaemonSet")) }, OK, "", ""},
+		{"other-load-balancers", "another image of a like name", func(s snap) {
+			s.DaemonSets = append(s.DaemonSets, deployment("registry.example.com/kube-vip/exporter:v1", corev1.EnvVar{Name: "svc_enable", Value: "true"}))
 		}, OK, "", ""},
 		{"other-load-balancers", "ServiceLB", func(s snap) {
 			other := deployment("rancher/klipper-lb:v0.4.9")
@@ -145,6 +174,11 @@ func TestChecks(t *testing.T) {
 			s.DaemonSets[0].Spec.Template.Spec.Containers[0].Args = []string{"--ignore-exclude-lb"}
 		}, OK, "", ""},
 		{"speakers", "several versions", func(s snap) { s.Pods[1].Spec.Containers[0].Image += "2" }, Warning, "v1, v12", "rollout"},
+		{"speakers", "one version, by different digests", func(s snap) {
+			for i, pod := range s.Pods {
+				pod.Spec.Containers[0].Image += fmt.Sprintf("@sha256:%d", i)
+			}
+		}, OK, "", ""},
 		{"settings", "different classes", func(s snap) {
 			s.Deployments[0].Spec.Template.Spec.Containers[0].Args = []string{"--load-balancer-class=l2"}
 		}, Error, `--load-balancer-class="l2"`, "same flags"},
@@ -158,7 +192,15 @@ func TestChecks(t *testing.T) {
 				}
 			}
 		}, Warning, "no speaker hears another", "UDP port 7946"},
-		{"heartbeats", "one is not heard by one", func(s snap) { s.Speakers["node-1"].Speakers[2].Heard = false }, Warning, "does not hear node-3", "UDP port 7946"},
+		{"heartbeats", "one is not heard by one", func(s snap) { s.Speakers["node-1"].Speakers[2].Heard = false }, Warning, "does not hear node-3", "UDP port 7946 pass"},
+		{"heartbeats", "at another port", func(s snap) {
+			s.Speakers["node-1"].Speakers[2].Heard = false
+			s.DaemonSets[0].Spec.Template.Spec.Containers[0].Args = []string{"--heartbeat-port=7950"}
+		}, Warning, "does not hear node-3", "UDP port 7950 pass"},
+		{"heartbeats", "at a port that could not be read", func(s snap) {
+			s.Speakers["node-1"].Speakers[2].Heard = false
+			s.DaemonSets, s.Unread = nil, []snapshot.Unread{{What: snapshot.DaemonSets, Why: "forbidden"}}
+		}, Warning, "does not hear node-3", "UDP port 7946, or what the speakers' --heartbeat-port says, pass"},
 
 		{"pools", "none", func(s snap) { s.Pools = nil }, Error, "no IPAddressPool", "create one"},
 		{"pools", "overlap", func(s snap) { s.Pools = append(s.Pools, test.Pool("young", 5, "192.168.1.245-192.168.1.255")) }, Warning, "192.168.1.245-192.168.1.249 is not used: the older pool lan has it", "take 192.168.1.245-192.168.1.249 out"},
@@ -238,6 +280,12 @@ func TestChecks(t *testing.T) {
 		{"address-conflicts", "a speaker answers", func(s snap) {
 			s.Probes = []inspect.Probe{probe("node-1", inspect.Answer{MAC: test.MAC(2)})}
 		}, OK, "", ""},
+		{"address-conflicts", "two speakers answer", func(s snap) {
+			s.Probes = []inspect.Probe{probe("node-1", inspect.Answer{MAC: test.MAC(2)}, inspect.Answer{MAC: "02:00:00:00:00:99", Node: "node-3"})}
+		}, Warning, "2 nodes of ours answer for it: node-2, node-3, asked from node-1", "ipvs.strictARP: true"},
+		{"address-conflicts", "a speaker answers on two interfaces", func(s snap) {
+			s.Probes = []inspect.Probe{probe("node-1", inspect.Answer{MAC: test.MAC(2)}, inspect.Answer{MAC: "02:00:00:00:00:99", Node: "node-2"})}
+		}, OK, "", ""},
 		{"address-conflicts", "told by a speaker", func(s snap) { annotate(s, test.VIP, names.AnnotationConflict, conflict) }, Error, "02:00:5e:10:00:01 on eth0, seen from node-1", "another address"},
 		{"address-conflicts", "a node has it", func(s snap) {
 			own := probe("node-1")
@@ -299,6 +347,37 @@ func TestUnreadIsSkipped(t *testing.T) {
 	}
 	if skipped == 0 || diagnosis.ExitStatus() != 1 {
 		t.Errorf("%d checks are skipped, exit status %d", skipped, diagnosis.ExitStatus())
+	}
+}
+
+// Where the range of the Services is not known, no pool is said to have no cluster IP.
+func TestServiceRangesNotKnown(t *testing.T) {
+	s := test.Healthy()
+	s.ServiceRanges = nil
+	for _, result := range Examine(s).Checks {
+		if result.Check == "pool-addresses" && (result.Severity != OK || strings.Contains(result.Saw, "cluster IP")) {
+			t.Errorf("%s: %s: %+v", result.Severity, result.Saw, result.Findings)
+		}
+	}
+}
+
+// The summary of a check that found something does not say that all is well.
+func TestSawOfFindings(t *testing.T) {
+	for check, tc := range map[string]struct {
+		breaks func(*snapshot.Snapshot)
+		saw    string
+	}{
+		"pool-advertisements": {func(s *snapshot.Snapshot) { s.Pools = append(s.Pools, test.Pool("spare", 5, "192.168.1.250/32")) }, "1 pool advertised"},
+		"crds":                {func(s *snapshot.Snapshot) { s.Served = s.Served[:2] }, "1 kind not served in metallb.io/v1beta1"},
+		"heartbeats":          {func(s *snapshot.Snapshot) { s.Speakers["node-1"].Speakers[2].Heard = false }, "not all others are heard by 1 of 3 speakers"},
+	} {
+		s := test.Healthy()
+		tc.breaks(s)
+		for _, result := range Examine(s).Checks {
+			if result.Check == check && result.Saw != tc.saw {
+				t.Errorf("%s says %q, want %q", check, result.Saw, tc.saw)
+			}
+		}
 	}
 }
 

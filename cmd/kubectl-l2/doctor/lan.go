@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/cmd/kubectl-l2/snapshot"
+	"github.com/cloud-provider-l2/cloud-provider-l2/cmd/kubectl-l2/view"
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/inspect"
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
 )
@@ -17,7 +18,7 @@ import (
 var lanChecks = []Check{
 	{
 		Name:  "address-conflicts",
-		Why:   "when another host answers for a VIP, clients reach now one and now the other",
+		Why:   "when two hosts answer for a VIP, clients reach now one and now the other",
 		Needs: []string{snapshot.Leases},
 		Run:   addressConflicts,
 	},
@@ -93,21 +94,25 @@ func addressConflicts(f *facts) (string, []Finding) {
 		})
 	}
 	for _, probe := range f.Probes {
-		var strangers, speakers []string
+		var strangers []string
 		for _, answer := range probe.Answers {
-			node := f.SpeakerWith(answer.MAC)
-			switch {
-			case node == "" && answer.Node == "" && f.KnowsSpeakers():
+			if view.NodeThatAnswered(f.Snapshot, answer) == "" && f.KnowsSpeakers() {
 				strangers = append(strangers, fmt.Sprintf("%s on %s", answer.MAC, answer.Interface))
-			case !slices.Contains(speakers, node+answer.Node):
-				speakers = append(speakers, node)
 			}
 		}
+		nodes := view.NodesThatAnswered(f.Snapshot, probe.Address)
 		switch {
 		case len(strangers) > 0:
 			find(probe.Address, fmt.Sprintf("a host that is no speaker answers for it: %s, asked from %s", strings.Join(slices.Compact(strangers), ", "), probe.Node))
 		case probe.Own == inspect.OwnConfigured:
 			find(probe.Address, "node "+probe.Node+" itself has it on an interface")
+		case len(nodes) > 1 && !told[probe.Address]:
+			told[probe.Address] = true
+			findings = append(findings, Finding{
+				Severity: Warning, Object: "VIP " + probe.Address.String(),
+				Saw:  fmt.Sprintf("%s of ours answer for it: %s, asked from %s", count(len(nodes), "node"), strings.Join(nodes, ", "), probe.Node),
+				Mend: view.MendSeveralNodes,
+			})
 		}
 	}
 	for _, lease := range f.Leases {
@@ -116,7 +121,7 @@ func addressConflicts(f *facts) (string, []Finding) {
 			find(vip, "before it was first announced, another host answered for it: "+who)
 		}
 	}
-	return ifNone(findings, "no other host is known to answer for a VIP", count(len(findings), "answer")+" of other hosts for VIPs"), findings
+	return ifNone(findings, "no other host is known to answer for a VIP", count(len(findings), "VIP")+" that more hosts answer for than should"), findings
 }
 
 func answers(f *facts) (string, []Finding) {

@@ -161,7 +161,11 @@ func poolAddresses(f *facts) (string, []Finding) {
 			}
 		}
 	}
-	return ifNone(findings, "no pool has an address of a node, a gateway, a pod or a cluster IP", count(len(findings), "range")+" with addresses that something else has"), findings
+	none := "no pool has an address of a node, a gateway, a pod or a cluster IP"
+	if len(f.ServiceRanges) == 0 {
+		none = "no pool has an address of a node, a gateway or a pod; the range of the Services is not known here"
+	}
+	return ifNone(findings, none, count(len(findings), "range")+" with addresses that something else has"), findings
 }
 
 func poolSubnets(f *facts) (string, []Finding) {
@@ -238,7 +242,7 @@ func poolAdvertisements(f *facts) (string, []Finding) {
 			Mend: fmt.Sprintf("create an L2Advertisement in namespace %s with spec.ipAddressPools: [%s]", f.Namespace, object.Name),
 		})
 	}
-	return count(len(f.Pools), "pool") + " advertised", findings
+	return count(len(f.Pools)-len(findings), "pool") + " advertised", findings
 }
 
 func advertisements(f *facts) (string, []Finding) {

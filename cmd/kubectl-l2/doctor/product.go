@@ -146,7 +146,7 @@ func speakers(f *facts) (string, []Finding) {
 	images := map[string]bool{}
 	for _, pod := range slices.Concat(pods, componentPods(f, "controller")) {
 		for _, container := range pod.Spec.Containers {
-			if _, tag, tagged := strings.Cut(container.Image[strings.LastIndex(container.Image, "/")+1:], ":"); tagged {
+			if _, tag := imageName(container.Image); tag != "" {
 				images[tag] = true
 			}
 		}
@@ -226,12 +226,16 @@ func heartbeats(f *facts) (string, []Finding) {
 	if asked == 0 {
 		return "no speaker could be asked", nil
 	}
-	mend := "let UDP port 7946 pass between the nodes (host firewalls), and the groups 224.0.0.254 and ff12::8c32:7946 (switches that filter multicast)"
+	port := f.Settings().HeartbeatPort
+	if !f.CouldRead(snapshot.DaemonSets) {
+		port += ", or what the speakers' --heartbeat-port says,"
+	}
+	mend := fmt.Sprintf("let UDP port %s pass between the nodes (host firewalls), and the groups 224.0.0.254 and ff12::8c32:7946 (switches that filter multicast)", port)
 	if deaf == pairs {
 		return "no speaker hears another", []Finding{{Severity: Warning, Saw: "no speaker hears another's heartbeats", Mend: mend}}
 	}
 	for _, node := range slices.Sorted(maps.Keys(unheard)) {
 		findings = append(findings, Finding{Severity: Warning, Object: "Node " + node, Saw: "it does not hear " + someOf(unheard[node]), Mend: mend})
 	}
-	return fmt.Sprintf("%s hear each other", count(asked, "speaker")), findings
+	return ifNone(findings, count(asked, "speaker")+" hear each other", fmt.Sprintf("not all others are heard by %d of %s", len(findings), count(asked, "speaker"))), findings
 }

@@ -49,6 +49,7 @@ const (
 	ServiceRanges  = "servicecidrs"
 	Foreign        = "objects of metallb.io that are not supported"
 	Discovery      = "the resources that the API server serves"
+	SystemPods     = "pods in kube-system"
 	Speakers       = "pods/exec on speakers"
 	CloudConfig    = "the controller's --cloud-config"
 	Renewals       = "renewals of sessions"
@@ -138,6 +139,7 @@ func (c *Collector) Rest(ctx context.Context) {
 		},
 		func() { c.configMaps(ctx, "kube-system/kube-proxy", "kube-system/cilium-config") },
 		func() { c.serviceRanges(ctx) },
+		func() { c.systemPods(ctx) },
 		func() { c.served(ctx) },
 	)
 }
@@ -230,9 +232,23 @@ func (c *Collector) configMaps(ctx context.Context, keys ...string) {
 	c.snapshot.ConfigMaps = found
 }
 
-// serviceRanges reads the ServiceCIDRs, which Kubernetes serves from 1.33 on.
+// systemPods reads the pods in kube-system. Most of what is looked for there has an object in the API: without the right nothing is said.
+func (c *Collector) systemPods(ctx context.Context) {
+	pods, err := pages(ctx, items[corev1.Pod](c.Kube.CoreV1().Pods(metav1.NamespaceSystem).List))
+	switch {
+	case err == nil:
+		c.snapshot.SystemPods = pods
+	case !apierrors.IsForbidden(err):
+		c.unread(SystemPods, err)
+	}
+}
+
+// serviceRanges reads the ServiceCIDRs, which Kubernetes serves from 1.33 on; before, they are not known, and that is no complaint.
 func (c *Collector) serviceRanges(ctx context.Context) {
 	list, err := c.Kube.NetworkingV1().ServiceCIDRs().List(ctx, metav1.ListOptions{})
+	if apierrors.IsNotFound(err) {
+		return
+	}
 	if err != nil {
 		c.unread(ServiceRanges, err)
 		return

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,6 +28,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1/client"
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/membership"
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
 )
 
@@ -74,6 +76,43 @@ func TestForbiddenIsUnread(t *testing.T) {
 	}
 	if s.CouldRead(Nodes) || !s.CouldRead(Pods) || len(s.Pods) != 1 || s.Missing(Pods, Nodes) != Nodes {
 		t.Errorf("unread: %v, pods: %d", s.Unread, len(s.Pods))
+	}
+}
+
+// What a cluster does not have, or what only adds to a check, is no complaint when it is not read; all else is.
+func TestUnreadWithoutComplaint(t *testing.T) {
+	none := schema.GroupResource{Resource: "any"}
+	for name, tc := range map[string]struct {
+		resource, what string
+		err            error
+		told           bool
+	}{
+		"Kubernetes has no ServiceCIDRs":                    {"servicecidrs", ServiceRanges, apierrors.NewNotFound(none, ""), false},
+		"ServiceCIDRs are forbidden":                        {"servicecidrs", ServiceRanges, apierrors.NewForbidden(none, "", nil), true},
+		"pods of kube-system are forbidden":                 {"pods", SystemPods, apierrors.NewForbidden(none, "", nil), false},
+		"pods of kube-system: the API server is overloaded": {"pods", SystemPods, apierrors.NewTooManyRequestsError("later"), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			kube := fake.NewClientset()
+			kube.PrependReactor("list", tc.resource, func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, tc.err })
+			c := &Collector{Kube: kube, Namespace: ours, snapshot: &Snapshot{}}
+			c.serviceRanges(t.Context())
+			c.systemPods(t.Context())
+			if told := !c.snapshot.CouldRead(tc.what); told != tc.told {
+				t.Errorf("unread: %v", c.snapshot.Unread)
+			}
+		})
+	}
+}
+
+// Pods of kube-system are read, and no others.
+func TestSystemPods(t *testing.T) {
+	static := speakerPod("node-2")
+	static.Namespace, static.Name = "kube-system", "kube-vip-node-2"
+	c := &Collector{Kube: fake.NewClientset(speakerPod("node-1"), static), Namespace: ours, snapshot: &Snapshot{}}
+	c.systemPods(t.Context())
+	if pods := c.snapshot.SystemPods; len(pods) != 1 || pods[0].Name != static.Name {
+		t.Errorf("pods: %v", pods)
 	}
 }
 
@@ -183,6 +222,24 @@ func TestFlags(t *testing.T) {
 	flags := flagsOf(spec)
 	if got := flags.selection(); got != (Selection{LoadBalancerClass: "l2", IgnoreExcludeLabel: true}) {
 		t.Errorf("%+v of %v", got, flags)
+	}
+}
+
+// A flag's value may be an argument of its own; what comes after a switch is not its value.
+func TestFlagsWithValuesApart(t *testing.T) {
+	spec := corev1.PodSpec{Containers: []corev1.Container{{
+		Args: []string{"--load-balancer-class", "example.com/l2", "--ignore-exclude-lb", "false", "--heartbeat-port", "7950", "-v", "4", "--cloud-config", "--leader-elect"},
+	}}}
+	want := flags{"load-balancer-class": "example.com/l2", "ignore-exclude-lb": "true", "heartbeat-port": "7950", "v": "4", "cloud-config": "true", "leader-elect": "true"}
+	if diff := cmp.Diff(want, flagsOf(spec)); diff != "" {
+		t.Errorf("flags (-want +got):\n%s", diff)
+	}
+}
+
+// The port that is told where no flag says another is the speakers' default.
+func TestDefaultHeartbeatPort(t *testing.T) {
+	if want := strconv.Itoa(membership.DefaultPort); (&Snapshot{}).Settings().HeartbeatPort != want {
+		t.Errorf("%s, and the speakers' is %s", (&Snapshot{}).Settings().HeartbeatPort, want)
 	}
 }
 

@@ -3,6 +3,7 @@
 package snapshot
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,7 +20,12 @@ type Settings struct {
 	Speakers, Controller Selection
 	// SeparateNamespaces is set when Services of different namespaces may not share an address.
 	SeparateNamespaces bool
+	// HeartbeatPort is the UDP port at which speakers hear each other.
+	HeartbeatPort string
 }
+
+// heartbeatPort is the default of the speakers' --heartbeat-port.
+const heartbeatPort = "7946"
 
 // Selection says which Services are served: those without a class, those with this one; and from which nodes.
 type Selection struct {
@@ -42,10 +48,12 @@ func (s Selection) Serves(service *corev1.Service) bool {
 
 // Settings reads the flags. What is not said has its default.
 func (s *Snapshot) Settings() Settings {
-	settings := Settings{Speakers: Selection{ServeClassless: true}, Controller: Selection{ServeClassless: true}}
+	settings := Settings{Speakers: Selection{ServeClassless: true}, Controller: Selection{ServeClassless: true}, HeartbeatPort: heartbeatPort}
 	for _, set := range s.DaemonSets {
 		if set.Namespace == s.Namespace && set.Spec.Template.Labels["component"] == "speaker" {
-			settings.Speakers = flagsOf(set.Spec.Template.Spec).selection()
+			flags := flagsOf(set.Spec.Template.Spec)
+			settings.Speakers = flags.selection()
+			settings.HeartbeatPort = cmp.Or(flags["heartbeat-port"], heartbeatPort)
 		}
 	}
 	for _, deployment := range s.Deployments {
@@ -116,13 +124,21 @@ func (s *Snapshot) cloudConfig() (name, key string, found bool) {
 // flags are those of a command line, without dashes.
 type flags map[string]string
 
+// switches are those flags read here that are set without a value: what comes after one is not its value.
+var switches = []string{"serve-classless", "ignore-exclude-lb", "share-across-namespaces"}
+
 func flagsOf(spec corev1.PodSpec) flags {
 	found := flags{}
 	for _, container := range spec.Containers {
-		for _, argument := range slices.Concat(container.Command, container.Args) {
+		arguments := slices.Concat(container.Command, container.Args)
+		for i, argument := range arguments {
 			if name, ok := strings.CutPrefix(argument, "-"); ok {
 				name, value, valued := strings.Cut(strings.TrimPrefix(name, "-"), "=")
-				if !valued {
+				switch next := i + 1; {
+				case valued:
+				case !slices.Contains(switches, name) && next < len(arguments) && !strings.HasPrefix(arguments[next], "-"):
+					value = arguments[next]
+				default:
 					value = "true"
 				}
 				found[name] = value

@@ -48,7 +48,9 @@ type Snapshot struct {
 	// Events on Services that concern addresses, oldest first.
 	Events []*corev1.Event
 
-	Pods        []*corev1.Pod // in the namespace of the product
+	Pods []*corev1.Pod // in the namespace of the product
+	// SystemPods are those in kube-system, where kubelets show pods that no object of the API makes; none when one may not list them.
+	SystemPods  []*corev1.Pod
 	DaemonSets  []*appsv1.DaemonSet
 	Deployments []*appsv1.Deployment
 	// CloudConfig is the file that the controller's --cloud-config names; empty without that flag.
@@ -56,7 +58,7 @@ type Snapshot struct {
 	Webhooks    []*admissionv1.ValidatingWebhookConfiguration
 	// ConfigMaps by namespace and name: kube-system/kube-proxy, kube-system/cilium-config.
 	ConfigMaps map[string]*corev1.ConfigMap
-	// ServiceRanges are the ranges of cluster IPs.
+	// ServiceRanges are the ranges of cluster IPs; none when they are not known.
 	ServiceRanges []netip.Prefix
 	// Foreign lists objects that another kind of product configures, as in "BGPPeer metallb-system/tor": read, and not supported.
 	Foreign []string

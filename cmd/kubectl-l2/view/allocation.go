@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	servicehelpers "k8s.io/cloud-provider/service/helpers"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/cmd/kubectl-l2/snapshot"
 	"github.com/cloud-provider-l2/cloud-provider-l2/ipam"
@@ -76,7 +77,7 @@ func restore(s *snapshot.Snapshot, leaveOut func(*corev1.Service) bool) *Allocat
 	for _, service := range a.Served {
 		if leaveOut == nil || !leaveOut(service) {
 			if addrs := recorded(service); len(addrs) > 0 {
-				a.Restore(a.request(service), addrs)
+				a.Restore(a.request(service), addrs, !servicehelpers.HasLBFinalizer(service))
 			}
 		}
 	}

@@ -3,6 +3,7 @@
 package view
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/cmd/kubectl-l2/snapshot"
 	"github.com/cloud-provider-l2/cloud-provider-l2/ipam"
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/inspect"
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/plan"
 )
 
@@ -340,6 +342,10 @@ func (e *Explanation) conclude(s *snapshot.Snapshot) {
 		if address.Node != "" && address.Conflict != "" {
 			verdicts = append(verdicts, fmt.Sprintf("%s is used by another host too: %s", address.Address, address.Conflict))
 		}
+		if nodes := NodesThatAnswered(s, address.Address); len(nodes) > 1 {
+			verdicts = append(verdicts, fmt.Sprintf("%s is answered for by %d nodes: %s", address.Address, len(nodes), strings.Join(nodes, ", ")))
+			e.Mend = append(e.Mend, MendSeveralNodes)
+		}
 		for _, other := range strangers(s, address.Address) {
 			verdicts = append(verdicts, fmt.Sprintf("%s is answered for by %s, which is no speaker", address.Address, other))
 			e.Mend = append(e.Mend, fmt.Sprintf("find the host with the hardware address %s and give it another address, or take %s out of the pool", other, address.Address))
@@ -356,6 +362,28 @@ func (e *Explanation) conclude(s *snapshot.Snapshot) {
 	})
 }
 
+// MendSeveralNodes is what to do when several nodes of ours answer for an address.
+const MendSeveralNodes = "ask again in some seconds, for it may have been handed over just now; if they still answer, and kube-proxy runs in IPVS mode, set its ipvs.strictARP: true " +
+	"(kubectl edit configmap -n kube-system kube-proxy, then kubectl rollout restart -n kube-system daemonset kube-proxy)"
+
+// NodeThatAnswered names the node whose speaker gave an answer, "" for a stranger's.
+func NodeThatAnswered(s *snapshot.Snapshot, answer inspect.Answer) string {
+	return cmp.Or(s.SpeakerWith(answer.MAC), answer.Node)
+}
+
+// NodesThatAnswered are the nodes whose speakers answered for an address when asked, each once, in order.
+func NodesThatAnswered(s *snapshot.Snapshot, address netip.Addr) (nodes []string) {
+	for _, probe := range s.Probes {
+		for _, answer := range probe.Answers {
+			if node := NodeThatAnswered(s, answer); probe.Address == address && node != "" {
+				nodes = append(nodes, node)
+			}
+		}
+	}
+	slices.Sort(nodes)
+	return slices.Compact(nodes)
+}
+
 // strangers are the hosts that answered for an address when asked and are no speakers.
 func strangers(s *snapshot.Snapshot, address netip.Addr) (macs []string) {
 	if !s.KnowsSpeakers() {
@@ -363,7 +391,7 @@ func strangers(s *snapshot.Snapshot, address netip.Addr) (macs []string) {
 	}
 	for _, probe := range s.Probes {
 		for _, answer := range probe.Answers {
-			if probe.Address == address && s.SpeakerWith(answer.MAC) == "" && answer.Node == "" && !slices.Contains(macs, answer.MAC) {
+			if probe.Address == address && NodeThatAnswered(s, answer) == "" && !slices.Contains(macs, answer.MAC) {
 				macs = append(macs, answer.MAC)
 			}
 		}

@@ -218,6 +218,9 @@ func TestVerdicts(t *testing.T) {
 		{"another host answers", func(s snap) {
 			s.Probes = []inspect.Probe{{Node: "node-1", Address: netip.MustParseAddr(test.VIP), Answers: []inspect.Answer{{MAC: "02:00:5e:10:00:01"}}}}
 		}, "192.168.1.240 is answered for by 02:00:5e:10:00:01, which is no speaker", "find the host with the hardware address 02:00:5e:10:00:01"},
+		{"two nodes answer", func(s snap) {
+			s.Probes = []inspect.Probe{{Node: "node-1", Address: netip.MustParseAddr(test.VIP), Answers: []inspect.Answer{{MAC: test.MAC(2)}, {MAC: test.MAC(3)}}}}
+		}, "192.168.1.240 is announced by node-2; 192.168.1.240 is answered for by 2 nodes: node-2, node-3", "ipvs.strictARP: true"},
 		{"nobody answers", func(s snap) {
 			s.Probes = []inspect.Probe{{Node: "node-1", Address: netip.MustParseAddr(test.VIP)}}
 		}, "192.168.1.240 is announced by node-2; node-1 hears no answer for it on the LAN", "nothing filters ARP"},

@@ -35,7 +35,7 @@ var Begin = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 func Healthy() *snapshot.Snapshot {
 	s := &snapshot.Snapshot{
 		Taken: Begin.Add(time.Hour), Namespace: namespace, Version: "v1.37.2",
-		Served:         []string{"v1beta1/ipaddresspools", "v1beta1/l2advertisements"},
+		Served:         []string{"v1beta1/ipaddresspools", "v1beta1/l2advertisements", "v1beta1/servicel2statuses"},
 		Namespaces:     []*corev1.Namespace{{ObjectMeta: metav1.ObjectMeta{Name: "default"}}},
 		Pools:          []*v1beta1.IPAddressPool{Pool("lan", 0, "192.168.1.240-192.168.1.249")},
 		Advertisements: []*v1beta1.L2Advertisement{Advertisement("lan", v1beta1.L2AdvertisementSpec{IPAddressPools: []string{"lan"}})},
