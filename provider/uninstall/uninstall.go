@@ -43,8 +43,8 @@ type ServiceL2Statuses interface {
 	DeleteCollection(ctx context.Context, options metav1.DeleteOptions, list metav1.ListOptions) error
 }
 
-// Records removes them all, after the product's pods have ended, for which it waits 45 s. An error says what is there still; then nothing
-// was removed, or not everything, and it can be called again.
+// Records removes them all, after the product's pods have ended, for which it waits 45 s, and logs what it waits for. An error says what is
+// there still, or, at once, that the roles do not allow to look; then nothing was removed, or not everything, and it can be called again.
 func Records(ctx context.Context, kube kubernetes.Interface, statuses ServiceL2Statuses, namespace string) error {
 	if err := awaitEnd(ctx, kube, namespace); err != nil {
 		return fmt.Errorf("removing what controller and speakers have written in namespace %s: %w", namespace, err)
@@ -76,10 +76,16 @@ func awaitEnd(ctx context.Context, kube kubernetes.Interface, namespace string) 
 	tick := time.NewTicker(lookPeriod)
 	defer tick.Stop()
 	deadline := time.After(patience)
-	for {
+	for told := false; ; {
 		there, err := running(ctx, kube, namespace)
-		if err == nil && len(there) == 0 {
+		switch {
+		case err == nil && len(there) == 0:
 			return nil
+		case apierrors.IsForbidden(err): // and would be the next time
+			return err
+		case err == nil && !told:
+			told = true
+			klog.FromContext(ctx).Info("Waiting for the product to end", "namespace", namespace, "there", there, "atMost", patience)
 		}
 		select {
 		case <-ctx.Done():

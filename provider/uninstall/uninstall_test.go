@@ -22,6 +22,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/klog/v2"
+	"k8s.io/klog/v2/ktesting"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
 )
@@ -143,9 +145,14 @@ func TestRemovesItsRecordsAndNothingElse(t *testing.T) {
 func TestWaitsForPodsToEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, pod("speaker-a"))
+		log := ktesting.NewLogger(t, ktesting.NewConfig(ktesting.BufferLogs(true)))
+		said := log.GetSink().(ktesting.Underlier).GetBuffer()
 		done := make(chan error, 1)
-		go func() { done <- Records(t.Context(), r.kube, r, namespace) }()
+		go func() { done <- Records(klog.NewContext(t.Context(), log), r.kube, r, namespace) }()
 		time.Sleep(patience - 2*lookPeriod)
+		if text := said.String(); strings.Count(text, "Waiting for") != 1 || !strings.Contains(text, "Pod speaker-a on node node-1") {
+			t.Errorf("while it waits, it does not say once for what: %q", text)
+		}
 		if left := r.left(); len(left) != 6 {
 			t.Errorf("before the pod has ended, only %v is left", left)
 		}
@@ -180,10 +187,10 @@ func TestRemovesNothingWhileInstalled(t *testing.T) {
 		there runtime.Object
 		says  string
 	}{
-		"the Deployment is there":   {&appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "controller"}}, "Deployment controller"},
-		"the DaemonSet is there":    {&appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "speaker"}}, "DaemonSet speaker"},
-		"a Pod has not ended":       {pod("speaker-a"), "Pod speaker-a on node node-1"},
-		"the API server is not let": {nil, "not allowed"},
+		"the Deployment is there":  {&appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "controller"}}, "Deployment controller"},
+		"the DaemonSet is there":   {&appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "speaker"}}, "DaemonSet speaker"},
+		"a Pod has not ended":      {pod("speaker-a"), "Pod speaker-a on node node-1"},
+		"the API server is ailing": {nil, "not well"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -193,7 +200,7 @@ func TestRemovesNothingWhileInstalled(t *testing.T) {
 				}
 				r := newRig(t, running...)
 				if tc.there == nil {
-					r.kube.PrependReactor("get", "deployments", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, errors.New("not allowed") })
+					r.kube.PrependReactor("get", "deployments", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, errors.New("not well") })
 				}
 				started := time.Now()
 				err := Records(t.Context(), r.kube, r, namespace)
@@ -209,6 +216,26 @@ func TestRemovesNothingWhileInstalled(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What the roles do not allow is not allowed a second later.
+func TestDoesNotWaitForRights(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.kube.PrependReactor("get", "daemonsets", func(clienttesting.Action) (bool, runtime.Object, error) {
+			return true, nil, apierrors.NewForbidden(schema.GroupResource{Group: "apps", Resource: "daemonsets"}, "speaker", errors.New("no role"))
+		})
+		started := time.Now()
+		if err := Records(t.Context(), r.kube, r, namespace); !apierrors.IsForbidden(err) {
+			t.Errorf("the error is %v", err)
+		}
+		if waited := time.Since(started); waited != 0 {
+			t.Errorf("it waited %v", waited)
+		}
+		if left := r.left(); len(left) != 6 || r.statuses != "" {
+			t.Errorf("only %v is left", left)
+		}
+	})
 }
 
 // What cannot be removed is named, and the rest removed.
