@@ -38,7 +38,7 @@ type service struct {
 	lost    []Loss
 	err     error       // why it does not hold all it asks for
 	moves   []time.Time // because of conflicts, the last few, oldest first
-	// inherited are addresses that a record gave it: clients may have known them for long.
+	// inherited are addresses that it had from another program: clients may have known them for long.
 	inherited []netip.Addr
 }
 
@@ -113,8 +113,9 @@ func (a *Allocator) Name(id string) (namespace, name string, ok bool) {
 // Restore gives a Service the addresses that a record says it holds. Call it for the oldest Service first: where two
 // claim one and either has no sharing key, the first keeps it. Where both have one they did share it, perhaps on terms
 // that one of them does not ask for any more, and hold it both. Whether the addresses fit is left to Allocate, but for a conflict
-// with another host: that may be a speaker of another program, which answers for the Service until ours do, so the Service stays.
-func (a *Allocator) Restore(r Request, addrs []netip.Addr) {
+// with another host: inherited addresses, which another program gave the Service, stay. That host may be a speaker of that program, which answers until
+// ours do.
+func (a *Allocator) Restore(r Request, addrs []netip.Addr, inherited bool) {
 	s := a.know(r)
 	for _, addr := range addrs {
 		if !a.sharedBefore(s, addr) {
@@ -122,7 +123,9 @@ func (a *Allocator) Restore(r Request, addrs []netip.Addr) {
 			continue
 		}
 		a.hold(s, addr)
-		s.inherited = append(s.inherited, addr)
+		if inherited {
+			s.inherited = append(s.inherited, addr)
+		}
 	}
 }
 

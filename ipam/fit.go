@@ -43,7 +43,7 @@ func (a *Allocator) fit(s *service, addr netip.Addr, now time.Time) (fit, string
 		return yield, err.Error()
 	}
 	if conflict && !byName && inherited {
-		return stays, who + "; the Service had the address before this controller started: take it from that host, or ask for another one by annotation"
+		return stays, who + "; the Service had the address before this controller first served it: take it from that host, or ask for another one by annotation"
 	}
 	if conflict && !byName {
 		return stays, a.manyConflicts(pool, who)

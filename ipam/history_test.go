@@ -187,7 +187,7 @@ func (s *story) restart(random *rand.Rand, pools []Pool) {
 	}
 	slices.SortFunc(requests, func(x, y Request) int { return compareAge(&x, &y) })
 	for _, r := range requests {
-		s.a.Restore(r, former.Held(r.ID))
+		s.a.Restore(r, former.Held(r.ID), false)
 	}
 	for _, q := range former.Quarantined() {
 		s.a.Quarantine(q.Addr, q.Node, q.Since)

@@ -87,8 +87,8 @@ func TestSeparateNamespaces(t *testing.T) {
 	})
 	again := newStory(t)
 	again.a.SetOptions(Options{SeparateNamespaces: true})
-	again.a.Restore(again.request("one", sharing("k", "", 80)), addrs("1.2.4.0"))
-	again.a.Restore(again.request("two", in("other"), sharing("k", "", 81)), addrs("1.2.4.0"))
+	again.a.Restore(again.request("one", sharing("k", "", 80)), addrs("1.2.4.0"), false)
+	again.a.Restore(again.request("two", in("other"), sharing("k", "", 81)), addrs("1.2.4.0"), false)
 	again.a.SetPools([]Pool{pool(t, "a", "1.2.4.0/30")})
 	again.gets("1.2.4.0", "two", in("other"), sharing("k", "", 81)) // also after a restart
 }

@@ -11,8 +11,8 @@ import (
 
 func TestRestoreOlderKeeps(t *testing.T) {
 	s := newStory(t, pool(t, "a", "10.0.0.0/30"))
-	s.a.Restore(s.request("old"), addrs("10.0.0.2"))
-	s.a.Restore(s.request("young"), addrs("10.0.0.2"))
+	s.a.Restore(s.request("old"), addrs("10.0.0.2"), false)
+	s.a.Restore(s.request("young"), addrs("10.0.0.2"), false)
 	s.gets("10.0.0.2", "old")
 	result, err := s.a.Allocate(s.request("young"), s.now)
 	want := Result{Addresses: addrs("10.0.0.0"), Lost: []Loss{{addrs("10.0.0.2")[0], "10.0.0.2 is in use by default/old"}}}
@@ -43,8 +43,8 @@ func TestRestoreOfSharersWhoseTermsClash(t *testing.T) {
 			before.gets("10.0.0.0 ! no free IPv4 address in pool a: 1 of 1 in use", "old", sharing(tt.key, "", tt.port))
 			for _, order := range [][]string{{"old", "young"}, {"young", "old"}} {
 				s := newStory(t, pool(t, "a", "10.0.0.0-"+tt.last))
-				s.a.Restore(s.request("old", sharing(tt.key, "", tt.port)), before.a.Held("old"))
-				s.a.Restore(s.request("young", young, sharing("k", "", 81)), before.a.Held("young"))
+				s.a.Restore(s.request("old", sharing(tt.key, "", tt.port)), before.a.Held("old"), false)
+				s.a.Restore(s.request("young", young, sharing("k", "", 81)), before.a.Held("young"), false)
 				for _, name := range order {
 					if name == "old" {
 						s.gets(tt.old, name, sharing(tt.key, "", tt.port))
@@ -64,7 +64,7 @@ func TestRestoreOfSharersWhoseTermsClash(t *testing.T) {
 
 func TestRestoredBeforeAnyPoolIsLeftAlone(t *testing.T) {
 	s := newStory(t)
-	s.a.Restore(s.request("one"), addrs("10.0.0.2"))
+	s.a.Restore(s.request("one"), addrs("10.0.0.2"), false)
 	s.gets("10.0.0.2", "one")
 	s.a.SetPools([]Pool{pool(t, "a", "10.0.0.0/30")})
 	s.gets("10.0.0.2", "one")

@@ -115,7 +115,7 @@ func TestSharedAddressIsQuarantinedWithItsLastHolder(t *testing.T) {
 func TestQuarantineAtStart(t *testing.T) {
 	s := newStory(t)
 	held, free := addrs("10.0.0.0")[0], addrs("10.0.0.1")[0]
-	s.a.Restore(s.request("one"), []netip.Addr{held})
+	s.a.Restore(s.request("one"), []netip.Addr{held}, false)
 	if s.a.Quarantine(held, "node1", s.now) {
 		t.Error("an address in use is in quarantine")
 	}
@@ -140,7 +140,7 @@ func TestQuarantineAtStart(t *testing.T) {
 func TestRecordEndsQuarantine(t *testing.T) {
 	s := newStory(t, pool(t, "a", "10.0.0.0/31"))
 	s.a.Quarantine(addrs("10.0.0.1")[0], "node1", s.now)
-	s.a.Restore(s.request("one"), addrs("10.0.0.1"))
+	s.a.Restore(s.request("one"), addrs("10.0.0.1"), false)
 	s.gets("10.0.0.1", "one")
 	s.releases("one")
 	s.gets("10.0.0.0", "two")
@@ -201,12 +201,12 @@ func TestConflict(t *testing.T) {
 	})
 	t.Run("one that had it before stays: the other host may be the program that answered for it until now", func(t *testing.T) {
 		s := newStory(t, pool(t, "a", "10.0.0.0/30"))
-		s.a.Restore(s.request("one"), addrs("10.0.0.0"))
+		s.a.Restore(s.request("one"), addrs("10.0.0.0"), true)
 		s.gets("10.0.0.0", "one")
 		s.conflicts("10.0.0.0")
 		s.settles(true, "one")
 		s.gets("10.0.0.0 ! 10.0.0.0 is in conflict and not announced, but the Service keeps it: "+takenBy+
-			"; the Service had the address before this controller started: take it from that host, or ask for another one by annotation", "one")
+			"; the Service had the address before this controller first served it: take it from that host, or ask for another one by annotation", "one")
 		s.gets("10.0.0.1", "one", asking("10.0.0.1"))
 		s.gets("10.0.0.1", "one")
 		s.conflicts("10.0.0.1") // which it was given since

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
@@ -83,12 +84,24 @@ func TestServiceThatAskedKeepsAnAddressInConflict(t *testing.T) {
 	})
 }
 
-// TestServiceThatWasThereKeepsAnAddressInConflict: who answers may be the load balancer that ours replaces, node by node.
-func TestServiceThatWasThereKeepsAnAddressInConflict(t *testing.T) {
-	play(t, Options{}, objects(addressPool("a", twoAddresses), service("web", holding("192.168.1.240")), conflictLease("192.168.1.240", foundBy("node-1"))), func(r *rig) {
-		time.Sleep(2 * conflictKept)
-		r.has("web", "192.168.1.240")
-	})
+// TestServiceOfAnotherProgramKeepsAnAddressInConflict: who answers may be the load balancer that ours replaces, node by node. One that ours
+// has served before, and that was never announced, moves.
+func TestServiceOfAnotherProgramKeepsAnAddressInConflict(t *testing.T) {
+	foreign := func(svc *v1.Service) { svc.Finalizers = nil }
+	for name, tt := range map[string]struct {
+		svc  *v1.Service
+		want string
+	}{
+		"another program's": {service("web", holding("192.168.1.240"), foreign), "192.168.1.240"},
+		"ours":              {service("web", holding("192.168.1.240")), "192.168.1.241"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, Options{}, objects(addressPool("a", twoAddresses), tt.svc, conflictLease("192.168.1.240", foundBy("node-1"))), func(r *rig) {
+				time.Sleep(2 * conflictKept)
+				r.has("web", tt.want)
+			})
+		})
+	}
 }
 
 // TestConflictTakesNothingWithoutAnother: an address that is not announced is better than none, which would be free to others.

@@ -80,7 +80,7 @@ func (c *Cloud) allocate(svc *v1.Service) (ipam.Result, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.allocator.Knows(request.ID) {
-		c.allocator.Restore(request, translate.Recorded(svc))
+		c.allocator.Restore(request, translate.Recorded(svc), !servicehelpers.HasLBFinalizer(svc))
 	}
 	request = c.byRestedLabels(request)
 	before := c.allocator.Held(request.ID)

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/client-go/tools/cache"
+	servicehelpers "k8s.io/cloud-provider/service/helpers"
 	"k8s.io/klog/v2"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/provider/translate"
@@ -77,7 +78,7 @@ func (c *Cloud) restore(ctx context.Context, all []v1.Service, caughtUp bool) {
 	for i := range claims {
 		svc := &claims[i]
 		request := translate.Request(svc, c.namespaceLabels(svc.Namespace))
-		c.allocator.Restore(request, translate.Recorded(svc))
+		c.allocator.Restore(request, translate.Recorded(svc), !servicehelpers.HasLBFinalizer(svc))
 		c.judge(request)
 	}
 	c.rebuildQuarantine()
