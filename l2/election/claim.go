@@ -38,6 +38,8 @@ type vipLock struct {
 	vip plan.VIP
 	// slot waits for a place among the writes under way, and returns what gives it back.
 	slot func(context.Context) (free func(), err error)
+	// still says whether the claim is wanted when its turn has come.
+	still func() bool
 	// written is told, once, how the swap ended. A won claim comes with the record.
 	written func(object *coordinationv1.Lease, err error)
 	done    bool
@@ -96,6 +98,10 @@ func (l *vipLock) swap(ctx context.Context, record resourcelock.LeaderElectionRe
 		return err
 	}
 	defer free()
+	if !l.still() {
+		l.written(nil, errFenced)
+		return errFenced
+	}
 	if record.LeaderTransitions < 0 || record.LeaderTransitions >= math.MaxInt32 { // somebody's hand was in it
 		record.LeaderTransitions = 0
 	}

@@ -212,6 +212,7 @@ type Core struct {
 	fencing      map[string]time.Time // by node: when its session was last tried to end
 	returns      []time.Time
 	returnedAt   time.Time            // the last return (E9)
+	aloneUntil   time.Time            // the last return before which nobody was heard
 	heard        map[string]time.Time // epochs that were not silent at the last step, and since when
 	movedAt      time.Time            // when a VIP was last handed over without need
 	gatewayKnown bool

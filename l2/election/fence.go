@@ -176,6 +176,7 @@ func (c *Core) turn(v *View, suspect string) int {
 // noticeReturns finds members that are heard again, a gateway that answers for the first time or again and a link that came up:
 // what two sides of a healed network must tell each other is who answers (E9).
 func (c *Core) noticeReturns(v *View) {
+	alone := len(c.heard) == 0
 	returned := c.linkDown && !v.LinkDown
 	c.linkDown = v.LinkDown
 	returned = returned || c.gatewayReturned
@@ -207,6 +208,9 @@ func (c *Core) noticeReturns(v *View) {
 	}
 	if returned {
 		c.returnedAt = v.Now
+		if alone { // the others may have ended this speaker's session meanwhile
+			c.aloneUntil = v.Now
+		}
 		c.returns = nil
 		for _, after := range returnTimes {
 			c.returns = append(c.returns, v.Now.Add(after))
@@ -218,10 +222,10 @@ func (c *Core) noticeReturns(v *View) {
 // each can be lost on its way there or back, each time.
 var returnTimes = [...]time.Duration{0, 100 * time.Millisecond, 300 * time.Millisecond, 600 * time.Millisecond, time.Second}
 
-// announceReturns makes a speaker with a live session announce its VIPs after a return, and one without ask who else
-// answers for them. With many VIPs a round of questions takes longer, and the next waits for its end.
+// announceReturns makes a speaker with a live session announce its VIPs after a return, and one without, or that heard nobody and has not been told
+// since that it has one, ask who else answers for them. With many VIPs a round of questions takes longer, and the next waits for its end.
 func (c *Core) announceReturns(v *View, out *Actions) {
-	renewed := c.renewed(v)
+	renewed := c.renewed(v) && (c.aloneUntil.IsZero() || v.Ack.After(c.aloneUntil))
 	if renewed {
 		c.toAsk = nil
 	}

@@ -19,8 +19,8 @@ const (
 	probeInterval = 150 * time.Millisecond
 	probeQuiet    = 200 * time.Millisecond
 	// probeTurn is what each rank adds before the next candidate probes a VIP that was never held, and probeTurnEach what it adds for each such
-	// VIP there is: those before it claim a thousand one after the other.
-	probeTurn, probeTurnEach = 800 * time.Millisecond, 100 * time.Millisecond
+	// VIP there was, up to probeTurnMost: those before it claim a thousand one after the other.
+	probeTurn, probeTurnEach, probeTurnMost = 800 * time.Millisecond, 100 * time.Millisecond, 30 * time.Second
 	// probesStarted bounds for how many VIPs a step begins to probe, so that a thousand new Services are no storm of broadcasts.
 	probesStarted = 250
 	// conflictRetry is how often a VIP in conflict is probed again, and conflictRepeat how often users are told of the same conflict.
@@ -38,6 +38,8 @@ type firstClaim struct {
 	met      time.Time
 	// confirm is set when a stranger answered in the round before, too.
 	confirm bool
+	// turn is how long each candidate before this one has for it.
+	turn time.Duration
 	// from is when the VIP may be probed next; contested is set while its Lease tells of a conflict.
 	from      time.Time
 	contested bool
@@ -88,8 +90,8 @@ func (c *Core) unopposed(v *View, vip *vip, lease Lease, target Target, rank int
 	}
 	if first.since.IsZero() {
 		from := later(later(vip.voidSince, first.from), c.takingSince(target))
-		turn := probeTurn + time.Duration(c.backlog)*probeTurnEach
-		if v.Now.Sub(from) < time.Duration(rank)*turn || c.probesStarted >= probesStarted {
+		first.turn = min(max(first.turn, probeTurn+time.Duration(c.backlog)*probeTurnEach), probeTurnMost)
+		if v.Now.Sub(from) < time.Duration(rank)*first.turn || c.probesStarted >= probesStarted {
 			return false
 		}
 		c.probesStarted++

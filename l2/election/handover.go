@@ -182,6 +182,7 @@ func (c *Core) lose(v *View, vip *vip, lease Lease, out *Actions) {
 		}
 		vip.asked = nil
 		vip.yielded, vip.refused = false, 0
+		vip.refutedAt = time.Time{} // who was in doubt was right
 		vip.unname()
 		if vip.handedOver && !vip.answering { // its interface was lost before
 			out.HandOvers = append(out.HandOvers, vip.handOver)

@@ -102,8 +102,13 @@ func (s *Speaker) turn(ctx context.Context, beat bool) {
 	}
 	actions := s.core.Step(&s.view)
 	s.view.SameVIPs = true
+	taking := ""
+	if s.core.mayTake(&s.view) {
+		taking = string(s.view.Epoch)
+	}
+	s.taking.Store(&taking)
 	s.act(ctx, actions)
-	s.dropElectors()
+	s.dropElectors(taking)
 	if beat {
 		s.beat(now)
 	}
@@ -197,13 +202,15 @@ func (s *Speaker) vip(address netip.Addr) plan.VIP {
 }
 
 // dropElectors ends the electors of VIPs that the records say are no longer this speaker's, and forgets what was noted of their claims. A first claim
-// that still waits for its turn is called off when another has the VIP meanwhile.
-func (s *Speaker) dropElectors() {
+// that still waits for its turn is called off when another has the VIP meanwhile, nobody wants it, or this speaker may not take it any more.
+func (s *Speaker) dropElectors(taking string) {
 	for vip, elector := range s.electors {
 		_, standing := s.view.standing(s.config.Node, vip)
 		state := s.core.vips[vip]
+		_, planned := s.view.Targets[vip]
+		waits := elector.lock.claim.First && !elector.lock.sent.Load()
 		switch claiming := state != nil && state.claiming; {
-		case claiming && standing == theirs && elector.lock.claim.First && !elector.lock.sent.Load():
+		case claiming && waits && (standing == theirs || !planned || taking != string(elector.lock.epoch)):
 			elector.cancel() // and the claim's end is told
 		case !claiming && (standing == theirs || standing == void):
 			elector.cancel()

@@ -98,6 +98,8 @@ type Speaker struct {
 	work    sync.WaitGroup
 	// slots and readers are places for writes, and for reads, under way; firsts are those that first claims need beside one of the slots.
 	slots, readers, firsts chan struct{}
+	// taking is the epoch in which this speaker may take VIPs now; empty when it may not.
+	taking atomic.Pointer[string]
 
 	// All below belongs to the loop.
 	ticker   *time.Ticker

@@ -124,7 +124,7 @@ func (c *Core) seek(v *View, vip *vip, lease Lease, target Target, planned bool,
 		c.stop(vip, "no Service uses the address", out)
 		return
 	}
-	if vip.neverHeld(lease) && !lease.Contested {
+	if vip.neverHeld(lease) && !lease.Contested && len(target.Candidates) > 0 {
 		c.unclaimed++
 	}
 	c.markOwn(v, vip, lease, target, out)

@@ -73,15 +73,17 @@ func (s *Speaker) claim(ctx context.Context, claim Claim) {
 	}
 	electing, cancel := context.WithCancel(ctx)
 	s.beginLoss(claim, s.view.Now)
-	slot := s.slot
+	slot, still := s.slot, func() bool { return true }
 	delete(s.new, claim.VIP)
 	if claim.First {
 		slot = s.firstSlot
 		s.new[claim.VIP] = struct{}{}
+		epoch := string(s.view.Epoch)
+		still = func() bool { return *s.taking.Load() == epoch }
 	}
 	var lock *vipLock
 	lock = &vipLock{
-		client: s.leases, namespace: s.config.Namespace, node: s.config.Node, epoch: s.view.Epoch, claim: claim, vip: s.plan[claim.VIP], slot: slot,
+		client: s.leases, namespace: s.config.Namespace, node: s.config.Node, epoch: s.view.Epoch, claim: claim, vip: s.plan[claim.VIP], slot: slot, still: still,
 		written: func(object *coordinationv1.Lease, err error) {
 			if err != nil {
 				cancel()
