@@ -57,6 +57,10 @@ func playAnything(t *testing.T, random *rand.Rand) map[string]string {
 		name := fmt.Sprint("s", random.IntN(12))
 		before, waited := holdings(s.a), waitingIDs(s.a)
 		actor, restarted := name, false
+		inherited := map[string][]netip.Addr{}
+		for id, known := range s.a.services {
+			inherited[id] = slices.Clone(known.inherited)
+		}
 		switch random.IntN(12) {
 		case 0:
 			pools = randomPools(t, random)
@@ -91,7 +95,7 @@ func playAnything(t *testing.T, random *rand.Rand) map[string]string {
 				if restarted {
 					mayMove = replaced // who of two sharers changed its terms is in no record: the younger one leaves
 				}
-				if id != actor && !mayMove && !slices.Contains(s.a.Held(id), addr) && !mayLose(s.a, id, addr) {
+				if id != actor && !mayMove && !slices.Contains(s.a.Held(id), addr) && !mayLose(s.a, id, addr, slices.Contains(inherited[id], addr)) {
 					t.Errorf("%s lost %s when something happened to %q", id, addr, actor)
 				}
 			}
@@ -153,11 +157,11 @@ func waitingIDs(a *Allocator) map[string]bool {
 }
 
 // mayLose tells whether pools or other hosts leave a Service an address.
-func mayLose(a *Allocator, id string, addr netip.Addr) bool {
+func mayLose(a *Allocator, id string, addr netip.Addr, inherited bool) bool {
 	p := a.poolOf(addr)
 	_, conflict := a.conflicts[addr]
 	switch {
-	case conflict:
+	case conflict && !inherited:
 		return true
 	case p == nil:
 		return a.configured && !a.unreadable
@@ -187,7 +191,7 @@ func (s *story) restart(random *rand.Rand, pools []Pool) {
 	}
 	slices.SortFunc(requests, func(x, y Request) int { return compareAge(&x, &y) })
 	for _, r := range requests {
-		s.a.Restore(r, former.Held(r.ID), false)
+		s.a.Restore(r, former.Held(r.ID), random.IntN(2) == 0)
 	}
 	for _, q := range former.Quarantined() {
 		s.a.Quarantine(q.Addr, q.Node, q.Since)
