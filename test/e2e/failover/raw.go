@@ -140,48 +140,57 @@ func (s *sample) add(row []string) error {
 // folderOf is where the samples of one fault are.
 func folderOf(out, variant, fault string) string { return filepath.Join(out, variant, fault) }
 
-// keep writes the sample to the first free number, whole or not at all: what a killed run leaves is not taken for a measurement.
+// keep writes the sample to the first free number.
 func (s *sample) keep(out string) error {
-	folder := folderOf(out, s.Variant, s.Fault)
+	return keep(folderOf(out, s.Variant, s.Fault), ".csv", s.write)
+}
+
+// kept reads all samples of one fault, in the order in which they were taken.
+func kept(out, variant, fault string) ([]*sample, error) {
+	return readFiles(folderOf(out, variant, fault), ".csv", readSample)
+}
+
+// keep writes a file of the first free number, whole or not at all: what a killed run leaves is not taken for a measurement.
+func keep(folder, suffix string, write func(io.Writer) error) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
 	}
-	kept, err := filepath.Glob(filepath.Join(folder, "*.csv"))
+	there, err := filepath.Glob(filepath.Join(folder, "*"+suffix))
 	if err != nil {
 		return err
 	}
-	name := filepath.Join(folder, fmt.Sprintf("%04d.csv", len(kept)+1))
+	name := filepath.Join(folder, fmt.Sprintf("%04d%s", len(there)+1, suffix))
 	file, err := os.Create(name + ".part")
 	if err != nil {
 		return err
 	}
 	buffered := bufio.NewWriter(file)
-	err = errors.Join(s.write(buffered), buffered.Flush(), file.Close())
+	err = errors.Join(write(buffered), buffered.Flush(), file.Close())
 	if err != nil {
 		return fmt.Errorf("keeping %s: %w", name, err)
 	}
 	return os.Rename(name+".part", name)
 }
 
-// kept reads all samples of one fault, in the order in which they were taken.
-func kept(out, variant, fault string) ([]*sample, error) {
-	names, err := filepath.Glob(filepath.Join(folderOf(out, variant, fault), "*.csv"))
+// readFiles reads the files of a folder in the order of their names.
+func readFiles[T any](folder, suffix string, read func(io.Reader) (T, error)) ([]T, error) {
+	names, err := filepath.Glob(filepath.Join(folder, "*"+suffix))
 	if err != nil {
 		return nil, err
 	}
 	slices.Sort(names)
-	var all []*sample
+	var all []T
 	for _, name := range names {
 		file, err := os.Open(name)
 		if err != nil {
 			return nil, err
 		}
-		s, err := readSample(file)
+		one, err := read(file)
 		file.Close()
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w (remove it, and it is measured again)", name, err)
 		}
-		all = append(all, s)
+		all = append(all, one)
 	}
 	return all, nil
 }

@@ -104,7 +104,7 @@ func TestReportOfWhatIsThere(t *testing.T) {
 		RestWrites: map[string]float64{"speaker": 3}, RSS: map[string]float64{"node-1": 40, "node-2": 40, "node-3": 70},
 		Creation: &creation{Took: 9, Writes: map[string]float64{"speaker": 2.1, "controller": 5.5}},
 	}
-	for _, err := range []error{cut().keep(out), fast.keep(out), vips.keep(out, 1)} {
+	for _, err := range []error{cut().keep(out), fast.keep(out), vips.keep(out)} {
 		if err != nil {
 			t.Fatal(err)
 		}

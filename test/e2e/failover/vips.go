@@ -7,9 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -105,7 +104,7 @@ func benchVIPs(ctx context.Context, r *rig, o options) error {
 		}
 		s.Variant, s.Commit, s.VIPs, s.Creation = o.failover, o.commit, o.vips, made
 		made = nil
-		if err := s.keep(o.out, i); err != nil {
+		if err := s.keep(o.out); err != nil {
 			return err
 		}
 		first, last, _ := s.back()
@@ -373,40 +372,17 @@ func total[N int | float64](counts map[string]N) N {
 
 const vipsFolder = "vips"
 
-func (s *vipSample) keep(out string, number int) error {
-	folder := folderOf(out, s.Variant, vipsFolder)
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return err
-	}
-	text, err := json.MarshalIndent(s, "", " ")
-	if err != nil {
-		return err
-	}
-	name := filepath.Join(folder, fmt.Sprintf("%04d.json", number))
-	if err := os.WriteFile(name+".part", append(text, '\n'), 0o644); err != nil {
-		return err
-	}
-	return os.Rename(name+".part", name)
+func (s *vipSample) keep(out string) error {
+	return keep(folderOf(out, s.Variant, vipsFolder), ".json", func(file io.Writer) error {
+		encoder := json.NewEncoder(file)
+		encoder.SetIndent("", " ")
+		return encoder.Encode(s)
+	})
 }
 
-// keptVIPs reads all samples with many VIPs, in the order in which they were taken.
 func keptVIPs(out, variant string) ([]*vipSample, error) {
-	files, err := filepath.Glob(filepath.Join(folderOf(out, variant, vipsFolder), "*.json"))
-	if err != nil {
-		return nil, err
-	}
-	slices.Sort(files)
-	var all []*vipSample
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return nil, err
-		}
+	return readFiles(folderOf(out, variant, vipsFolder), ".json", func(file io.Reader) (*vipSample, error) {
 		s := &vipSample{}
-		if err := json.Unmarshal(text, s); err != nil {
-			return nil, fmt.Errorf("%s: %w (remove it, and it is measured again)", file, err)
-		}
-		all = append(all, s)
-	}
-	return all, nil
+		return s, json.NewDecoder(file).Decode(s)
+	})
 }
