@@ -238,6 +238,7 @@ func TestServiceThatIsNoLongerServed(t *testing.T) {
 	})
 }
 
+// V01: no pools at all are a configuration like any other, and the first one serves who waits.
 func TestNoPools(t *testing.T) {
 	s := newStory(t)
 	s.gets("! there is no IPAddressPool: create one with the addresses that Services may have", "M46 one")

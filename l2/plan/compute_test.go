@@ -222,7 +222,7 @@ func TestEligible(t *testing.T) {
 		"pool by label or name": {[]func(*State){ads(func(s *v1beta1.L2AdvertisementSpec) {
 			s.IPAddressPools, s.IPAddressPoolSelectors = []string{"other"}, []metav1.LabelSelector{selector("pool", "pool")}
 		})}, yes, Eligible},
-		"pool by another label": {[]func(*State){ads(func(s *v1beta1.L2AdvertisementSpec) {
+		"V18 pool by another label": {[]func(*State){ads(func(s *v1beta1.L2AdvertisementSpec) {
 			s.IPAddressPoolSelectors = []metav1.LabelSelector{selector("pool", "x")}
 		})}, everyone(NoAdvertisement), NoAdvertisement},
 		"service selected":         {[]func(*State){ads(servicesBy(selector("app", "a")))}, yes, Eligible},

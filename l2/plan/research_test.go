@@ -225,7 +225,21 @@ func TestComputeChangesNothing(t *testing.T) {
 	}
 }
 
-// Selectors that say the same twice are no fault: MetalLB refuses the whole configuration for one.
+// V25: the order in which objects are listed decides nothing.
+func TestOrderOfObjectsDecidesNothing(t *testing.T) {
+	state := cluster(ads(all(nodesBy(selector("number", "1")), preferring(10, selector("rack", "0"))), nodesBy(selector("number", "2")), interfacesBy("eth0")))
+	want := Compute(state)
+	slices.Reverse(state.Services)
+	slices.Reverse(state.EndpointSlices)
+	slices.Reverse(state.Nodes)
+	slices.Reverse(state.Pools)
+	slices.Reverse(state.Advertisements)
+	if diff := cmp.Diff(want, Compute(state), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// V16, V17, V20, V22, V24: selectors that say the same twice are no fault: MetalLB refuses the whole configuration for one.
 func TestDuplicatesAreNoFault(t *testing.T) {
 	same := selector("number", "2")
 	twice := expression("number", metav1.LabelSelectorOpIn, "2", "2")
