@@ -109,7 +109,7 @@ func TestMemberlistSecretIsMadeSoonAfterAFailure(t *testing.T) {
 	play(t, Options{}, nil, func(r *rig) {
 		r.stop()
 		secrets := r.kube.CoreV1().Secrets(ourNamespace)
-		if err := secrets.Delete(t.Context(), memberlistSecret, metav1.DeleteOptions{}); err != nil {
+		if err := secrets.Delete(t.Context(), names.MemberlistSecret, metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		var failed atomic.Bool
@@ -118,7 +118,7 @@ func TestMemberlistSecretIsMadeSoonAfterAFailure(t *testing.T) {
 		})
 		r.start(Options{})
 		time.Sleep(2 * time.Second)
-		if _, err := secrets.Get(t.Context(), memberlistSecret, metav1.GetOptions{}); err != nil || !failed.Load() {
+		if _, err := secrets.Get(t.Context(), names.MemberlistSecret, metav1.GetOptions{}); err != nil || !failed.Load() {
 			t.Errorf("after 3 s: %v", err)
 		}
 	})
@@ -127,11 +127,11 @@ func TestMemberlistSecretIsMadeSoonAfterAFailure(t *testing.T) {
 func TestMemberlistSecret(t *testing.T) {
 	play(t, Options{}, nil, func(r *rig) {
 		get := func() string {
-			secret, err := r.kube.CoreV1().Secrets(ourNamespace).Get(t.Context(), memberlistSecret, metav1.GetOptions{})
+			secret, err := r.kube.CoreV1().Secrets(ourNamespace).Get(t.Context(), names.MemberlistSecret, metav1.GetOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			return string(secret.Data[memberlistSecretKey])
+			return string(secret.Data[names.MemberlistKey])
 		}
 		key := get()
 		if len(key) < 64 {
@@ -142,7 +142,7 @@ func TestMemberlistSecret(t *testing.T) {
 		if get() != key {
 			t.Error("the key changed")
 		}
-		if err := r.kube.CoreV1().Secrets(ourNamespace).Delete(t.Context(), memberlistSecret, metav1.DeleteOptions{}); err != nil {
+		if err := r.kube.CoreV1().Secrets(ourNamespace).Delete(t.Context(), names.MemberlistSecret, metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * secretCheckInterval)

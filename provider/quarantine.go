@@ -38,17 +38,15 @@ import (
 // and that speaker is the holder of its Lease, as any other might be, and the only one to answer. Never do two answer:
 // Leases see to that, with quarantine or without.
 
-// lookedUp stands for the node that may answer for an address, until the API server has said whether one does.
-const lookedUp = ipam.UnknownNode
-
-// withdrawing says who may still answer for an address in the moment in which it is freed. It is called with mu held.
+// withdrawing says who may still answer for an address in the moment in which it is freed: ipam.UnknownNode until the API server has said
+// whether a node does. It is called with mu held.
 func (c *Cloud) withdrawing(vip netip.Addr) (node string) {
 	c.leasesChanged.set()
 	c.lastFreed = c.now()
 	if lease, ok := c.vipLease(vip); ok && c.holderLives(lease) {
 		return holder(lease)
 	}
-	return lookedUp
+	return ipam.UnknownNode
 }
 
 // rebuildQuarantine withholds the addresses that nobody has by the Services and somebody announces by the Leases. Call it
@@ -133,7 +131,7 @@ func (s *sweep) giveUp(q ipam.Quarantined, lease *coordinationv1.Lease) {
 		}
 	}
 	reason := fmt.Sprintf("node %s did not withdraw %s within %.0f s after its last Service was gone", q.Node, q.Addr, ipam.QuarantineLimit.Seconds())
-	if q.Node == lookedUp {
+	if q.Node == ipam.UnknownNode {
 		reason = fmt.Sprintf("the API server did not say within %.0f s whether a node still announces %s", ipam.QuarantineLimit.Seconds(), q.Addr)
 	}
 	klog.Background().Info("withdrawal overdue", "vip", q.Addr, "lease", klog.KRef(s.options.Namespace, names.VIPLease(q.Addr)), "reason", reason)

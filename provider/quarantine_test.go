@@ -276,14 +276,14 @@ func TestRequestsAboutLeasesAreMadeTogether(t *testing.T) {
 		"deletions": func(ctx context.Context, s *sweep) {
 			for i := range leases {
 				vip := netip.AddrFrom4([4]byte{10, 0, byte(i / 250), byte(i % 250)})
-				s.allocator.Quarantine(vip, lookedUp, s.now())
+				s.allocator.Quarantine(vip, ipam.UnknownNode, s.now())
 				s.useless = append(s.useless, useless{vipLease(vip.String(), "", ""), "a test", vip})
 			}
 			s.deleteUseless(ctx)
 		},
 		"questions": func(ctx context.Context, s *sweep) {
 			for i := range leases {
-				s.allocator.Quarantine(netip.AddrFrom4([4]byte{10, 0, byte(i / 250), byte(i % 250)}), lookedUp, s.now())
+				s.allocator.Quarantine(netip.AddrFrom4([4]byte{10, 0, byte(i / 250), byte(i % 250)}), ipam.UnknownNode, s.now())
 			}
 			s.endQuarantines(ctx)
 		},

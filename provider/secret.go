@@ -16,11 +16,7 @@ import (
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
 )
 
-// The Secret with which speakers sign their heartbeats has MetalLB's name and key.
 const (
-	memberlistSecret    = names.MemberlistSecret
-	memberlistSecretKey = "secretkey"
-
 	secretCheckInterval = time.Minute
 	secretRetryInterval = time.Second
 )
@@ -47,23 +43,23 @@ func (c *Cloud) keepMemberlistSecret(ctx context.Context) {
 func (c *Cloud) ensureMemberlistSecret(ctx context.Context) bool {
 	logger := klog.FromContext(ctx)
 	secrets := c.clients.kube.CoreV1().Secrets(c.options.Namespace)
-	_, err := secrets.Get(ctx, memberlistSecret, metav1.GetOptions{})
+	_, err := secrets.Get(ctx, names.MemberlistSecret, metav1.GetOptions{})
 	if err == nil {
 		return true
 	}
 	if !apierrors.IsNotFound(err) {
-		logger.Error(err, "Cannot read the Secret that speakers sign with", "secret", klog.KRef(c.options.Namespace, memberlistSecret))
+		logger.Error(err, "Cannot read the Secret that speakers sign with", "secret", klog.KRef(c.options.Namespace, names.MemberlistSecret))
 		return false
 	}
 	_, err = secrets.Create(ctx, &v1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: memberlistSecret, Namespace: c.options.Namespace},
-		Data:       map[string][]byte{memberlistSecretKey: newSecretKey()},
+		ObjectMeta: metav1.ObjectMeta{Name: names.MemberlistSecret, Namespace: c.options.Namespace},
+		Data:       map[string][]byte{names.MemberlistKey: newSecretKey()},
 	}, metav1.CreateOptions{})
 	switch {
 	case err == nil:
-		logger.Info("Made the Secret that speakers sign with", "secret", klog.KRef(c.options.Namespace, memberlistSecret))
+		logger.Info("Made the Secret that speakers sign with", "secret", klog.KRef(c.options.Namespace, names.MemberlistSecret))
 	case !apierrors.IsAlreadyExists(err):
-		logger.Error(err, "Cannot make the Secret that speakers sign with", "secret", klog.KRef(c.options.Namespace, memberlistSecret))
+		logger.Error(err, "Cannot make the Secret that speakers sign with", "secret", klog.KRef(c.options.Namespace, names.MemberlistSecret))
 		return false
 	}
 	return true

@@ -17,12 +17,11 @@ import (
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
 )
 
-// The controller's own Lease, and its times: a leader that dies is replaced within 5 s, one that is stopped at once.
+// Times of the controller's own Lease: a leader that dies is replaced within 5 s, one that is stopped at once.
 //
 // A leader gives up when it has had no renewal accepted for renewPeriod, a look and renewDeadline, which is less than
 // leaseDuration. The elector looks every lookPeriod, which mostly costs nothing (see watchedLock).
 const (
-	leaseName     = names.ControllerLease
 	leaseDuration = 4 * time.Second
 	renewDeadline = 2800 * time.Millisecond
 	renewPeriod   = time.Second
@@ -55,12 +54,12 @@ func stand(ctx context.Context, config *rest.Config, namespace string, fence *fe
 	elected := make(chan struct{})
 	lost := func(message string) {
 		fence.close()
-		exit(nil, message, "lease", klog.KRef(namespace, leaseName))
+		exit(nil, message, "lease", klog.KRef(namespace, names.ControllerLease))
 	}
 	lock := newWatchedLock(electing, kube, namespace, identity)
 	fence.leads = lock.valid
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Name:            leaseName,
+		Name:            names.ControllerLease,
 		Lock:            lock,
 		LeaseDuration:   leaseDuration,
 		RenewDeadline:   renewDeadline,

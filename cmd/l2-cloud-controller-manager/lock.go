@@ -15,6 +15,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
 )
 
 // watchedLock is a LeaseLock that lets the elector look often and asks the API server rarely. A standby reads the Lease
@@ -35,13 +37,13 @@ type watchedLock struct {
 // newWatchedLock watches the Lease until ctx is done.
 func newWatchedLock(ctx context.Context, kube kubernetes.Interface, namespace, identity string) *watchedLock {
 	lock := &watchedLock{LeaseLock: resourcelock.LeaseLock{
-		LeaseMeta:  metav1.ObjectMeta{Namespace: namespace, Name: leaseName},
+		LeaseMeta:  metav1.ObjectMeta{Namespace: namespace, Name: names.ControllerLease},
 		Client:     kube.CoordinationV1(),
 		LockConfig: resourcelock.ResourceLockConfig{Identity: identity},
 	}}
 	factory := informers.NewSharedInformerFactoryWithOptions(kube, 0, informers.WithNamespace(namespace),
 		informers.WithTweakListOptions(func(options *metav1.ListOptions) {
-			options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, leaseName).String()
+			options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, names.ControllerLease).String()
 		}))
 	// An error means that the informer has stopped: it has not been started.
 	_, _ = factory.Coordination().V1().Leases().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{

@@ -12,7 +12,6 @@ import (
 	"context"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -23,6 +22,7 @@ import (
 	_ "k8s.io/component-base/metrics/prometheus/version"  // kubernetes_build_info
 	"k8s.io/klog/v2"
 
+	"github.com/cloud-provider-l2/cloud-provider-l2/cmd/internal/collector"
 	"github.com/cloud-provider-l2/cloud-provider-l2/provider"
 )
 
@@ -31,9 +31,7 @@ import (
 const gcPercent = 25
 
 func main() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
+	collector.Tune(gcPercent)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	process := &process{ctx: ctx}
 	code := cli.Run(newCommand(process))

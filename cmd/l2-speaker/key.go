@@ -17,27 +17,21 @@ import (
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
 )
 
-const (
-	// keySecret and keyField are where the controller puts the key of heartbeats, as MetalLB does.
-	keySecret = names.MemberlistSecret
-	keyField  = "secretkey"
-)
-
 // watchKey reports the key of heartbeats, now and whenever it changes, until the context is done. The Secret is watched by
 // name, which is all that the speaker's role allows; until it exists speakers elect at the speed of sessions.
 func watchKey(ctx context.Context, kube kubernetes.Interface, namespace string, report func(membership.Key)) error {
 	informer := informers.NewSharedInformerFactoryWithOptions(kube, 0, informers.WithNamespace(namespace),
 		informers.WithTweakListOptions(func(options *metav1.ListOptions) {
-			options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, keySecret).String()
+			options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, names.MemberlistSecret).String()
 		})).Core().V1().Secrets().Informer()
 	take := func(object any) {
 		secret, ok := object.(*corev1.Secret)
 		if !ok {
 			return
 		}
-		key, err := membership.NewKey(secret.Data[keyField])
+		key, err := membership.NewKey(secret.Data[names.MemberlistKey])
 		if err != nil {
-			klog.FromContext(ctx).Error(err, "memberlist: the Secret holds no key for heartbeats; delete it, and the controller makes another", "secret", klog.KObj(secret), "field", keyField)
+			klog.FromContext(ctx).Error(err, "memberlist: the Secret holds no key for heartbeats; delete it, and the controller makes another", "secret", klog.KObj(secret), "field", names.MemberlistKey)
 			return
 		}
 		report(key)

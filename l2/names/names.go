@@ -40,8 +40,10 @@ const (
 const (
 	// ControllerLease is the Lease by which one of several controllers leads.
 	ControllerLease = "cloud-provider-l2-controller"
-	// MemberlistSecret is the Secret with which speakers sign their heartbeats. Its name is MetalLB's.
+	// MemberlistSecret is the Secret with which speakers sign their heartbeats, and MemberlistKey the key of its data that has the bytes to
+	// sign with. Both names are MetalLB's.
 	MemberlistSecret = "memberlist"
+	MemberlistKey    = "secretkey"
 )
 
 const (

@@ -27,6 +27,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
 	"github.com/cloud-provider-l2/cloud-provider-l2/test/e2e/lab"
 )
 
@@ -114,7 +115,7 @@ func TestCrashLosesAndDuplicatesNothing(t *testing.T) {
 		}
 		controller.Kill()
 		gate.Drain()
-		if err := b.API.CoordinationV1().Leases(crashNamespace).Delete(b.ctx, lab.ControllerLease, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		if err := b.API.CoordinationV1().Leases(crashNamespace).Delete(b.ctx, names.ControllerLease, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 			t.Fatal(err)
 		}
 		if w.failed() {

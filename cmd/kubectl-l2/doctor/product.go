@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/cmd/kubectl-l2/snapshot"
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
 )
 
 // productChecks look at the controller and the speakers.
@@ -59,7 +60,7 @@ func controller(f *facts) (string, []Finding) {
 	leader := snapshot.Holder(f.ControllerLease())
 	if leader == "" {
 		findings = append(findings, Finding{
-			Severity: Error, Object: "Lease " + f.Namespace + "/cloud-provider-l2-controller", Saw: "no controller leads",
+			Severity: Error, Object: "Lease " + f.Namespace + "/" + names.ControllerLease, Saw: "no controller leads",
 			Mend: fmt.Sprintf("see what the controllers say: kubectl logs -n %s -l component=controller", f.Namespace),
 		})
 	}

@@ -127,7 +127,7 @@ func (s *Snapshot) SessionLease(node string) *coordinationv1.Lease {
 
 // ControllerLease is the Lease by which controllers elect their leader, nil when there is none.
 func (s *Snapshot) ControllerLease() *coordinationv1.Lease {
-	return s.lease("cloud-provider-l2-controller")
+	return s.lease(names.ControllerLease)
 }
 
 func (s *Snapshot) lease(name string) *coordinationv1.Lease {

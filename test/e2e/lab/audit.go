@@ -49,11 +49,8 @@ func (r Request) What() string {
 // session or its leadership.
 func (r Request) Steady() bool {
 	_, session := names.ParseSessionLease(r.Name)
-	return r.Resource == "leases" && (session || r.Name == ControllerLease)
+	return r.Resource == "leases" && (session || r.Name == names.ControllerLease)
 }
-
-// ControllerLease is the Lease of the controller's own election.
-const ControllerLease = names.ControllerLease
 
 // AuditEnd is the place in the audit log behind all that was answered until now.
 func (c *Cluster) AuditEnd() (int64, error) {

@@ -15,6 +15,8 @@ import (
 	"syscall"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
 )
 
 // Controller is the product's controller, run as a process beside the tests, so that it can be killed at a given moment.
@@ -54,7 +56,7 @@ func (c *Controller) Kill() {
 
 // Leader is the name of the controller's pod that leads, "" while none does.
 func (c *Cluster) Leader(ctx context.Context) (string, error) {
-	lease, err := c.API.CoordinationV1().Leases(Namespace).Get(ctx, ControllerLease, metav1.GetOptions{})
+	lease, err := c.API.CoordinationV1().Leases(Namespace).Get(ctx, names.ControllerLease, metav1.GetOptions{})
 	if err != nil || lease.Spec.HolderIdentity == nil {
 		return "", err
 	}
