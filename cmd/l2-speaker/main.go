@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"slices"
 	"syscall"
 
@@ -18,6 +17,8 @@ import (
 	_ "k8s.io/component-base/logs/json/register"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
 	_ "k8s.io/component-base/metrics/prometheus/version"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/cmd/internal/collector"
 )
 
 // isAsking says whether a word names a command beside the speaker itself.
@@ -30,9 +31,7 @@ func isAsking(command *cobra.Command, word string) bool {
 const gcPercent = 40
 
 func main() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
+	collector.Tune(gcPercent)
 	// The first signal starts the hand-over of VIPs; a second one ends the process.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	context.AfterFunc(ctx, stop)

@@ -102,7 +102,7 @@ func TestPodSecurity(t *testing.T) {
 				"spec.template.spec.containers.0.resources.limits.cpu":                     "",
 				"spec.template.spec.containers.0.resources.limits.memory":                  "512Mi",
 				"spec.template.spec.containers.0.resources.requests.memory":                "64Mi",
-				"spec.template.spec.containers.0.env.2.name":                               "GOMEMLIMIT",
+				"spec.template.spec.containers.0.env.2.name":                               "MEMORY_LIMIT",
 				"spec.template.spec.containers.0.env.2.valueFrom.resourceFieldRef":         "resource: limits.memory",
 			}
 			if object.GetName() == "speaker" {
