@@ -52,7 +52,7 @@ func TestIPv6VIPIsAnsweredByItsHolder(t *testing.T) {
 		t.Helper()
 		holder, err := b.AwaitHolder(b.ctx, vip, accept)
 		b.must(err)
-		ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second) // the announcement follows the Lease
+		ctx, cancel := context.WithTimeout(b.ctx, soon) // the announcement follows the Lease
 		defer cancel()
 		for {
 			page, err := b.Get(ctx, "http://["+vip.String()+"]/")

@@ -170,7 +170,7 @@ func (b *bench) written(t *testing.T, s *corev1.Service, ingress ...corev1.LoadB
 func (b *bench) drawn(t *testing.T, s *corev1.Service, ranges ...string) []netip.Addr {
 	t.Helper()
 	var found []netip.Addr
-	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(b.ctx, soon)
 	defer cancel()
 	err := b.AwaitService(ctx, s.Namespace, s.Name, fmt.Sprintf("to have an address of each of %v", ranges), func(s *corev1.Service) error {
 		found = lab.Addresses(s)
@@ -197,7 +197,7 @@ func (b *bench) drawn(t *testing.T, s *corev1.Service, ranges ...string) []netip
 // refused waits for the event that says why a Service gets no address, and checks what it says.
 func (b *bench) refused(t *testing.T, s *corev1.Service, says string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(b.ctx, soon)
 	defer cancel()
 	_, err := b.AwaitEvent(ctx, s.Namespace, s.Name, "AllocationFailed", func(e corev1.Event) bool {
 		return e.InvolvedObject.UID == s.UID && strings.Contains(e.Message, says)

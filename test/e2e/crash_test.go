@@ -157,7 +157,7 @@ func TestCrashLosesAndDuplicatesNothing(t *testing.T) {
 func (b *bench) countsAreRight(w *witness) error {
 	assigned := len(w.holders())
 	for field, want := range map[string]int{"assignedIPv4": assigned, "availableIPv4": crashPool - assigned} {
-		_, err := b.Kubectl(b.ctx, "wait", "ipaddresspool/e2e-crash", "-n", crashNamespace, fmt.Sprintf("--for=jsonpath={.status.%s}=%d", field, want), "--timeout=10s")
+		_, err := b.Kubectl(b.ctx, "wait", "ipaddresspool/e2e-crash", "-n", crashNamespace, fmt.Sprintf("--for=jsonpath={.status.%s}=%d", field, want), "--timeout=30s")
 		if err != nil {
 			return err
 		}

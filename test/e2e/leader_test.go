@@ -116,6 +116,6 @@ func TestRolloutHandsOverAtOnce(t *testing.T) {
 // ready waits until the controller uses a pool.
 func (b *bench) ready(pool string) {
 	b.t.Helper()
-	_, err := b.Kubectl(b.ctx, "wait", "ipaddresspool/e2e-"+pool, "-n", lab.Namespace, "--for=condition=Ready", "--timeout=10s")
+	_, err := b.Kubectl(b.ctx, "wait", "ipaddresspool/e2e-"+pool, "-n", lab.Namespace, "--for=condition=Ready", "--timeout=30s")
 	b.must(err)
 }

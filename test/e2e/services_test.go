@@ -201,7 +201,7 @@ func TestPoolsComeAndGoUnderServices(t *testing.T) {
 		b.apply(pool("overlap-1", "10.98.7.0/28"))
 		b.ready("overlap-1")
 		b.apply(pool("overlap-2", "10.98.7.8/29", "10.98.8.0/32"))
-		_, err := b.Kubectl(b.ctx, "wait", "ipaddresspool/e2e-overlap-2", "-n", lab.Namespace, "--for=condition=Ready=false", "--timeout=10s")
+		_, err := b.Kubectl(b.ctx, "wait", "ipaddresspool/e2e-overlap-2", "-n", lab.Namespace, "--for=condition=Ready=false", "--timeout=30s")
 		b.must(err)
 	})
 }

@@ -142,9 +142,11 @@ func TestWrites(t *testing.T) {
 			}
 			last = r.At
 		}
-		t.Logf("%d writes in %v, the closest two %v apart", writes, time.Since(start).Round(time.Millisecond), least)
-		if writes == 0 || least < 950*time.Millisecond { // the API server's times of arrival, not the controller's of sending
-			t.Errorf("%d writes of the pool's status; the one at %v came %v after another", writes, soonest, least)
+		took := time.Since(start)
+		t.Logf("%d writes in %v, the closest two %v apart", writes, took.Round(time.Millisecond), least)
+		// These are times of arrival: one that was late on its way is close to the next.
+		if writes == 0 || writes > 1+int(took/time.Second) || least < 500*time.Millisecond {
+			t.Errorf("%d writes of the pool's status in %v; the one at %v came %v after another", writes, took, soonest, least)
 		}
 	})
 }
@@ -163,7 +165,7 @@ func (b *bench) kept(t *testing.T, s *corev1.Service) *corev1.Service {
 // told waits for events about a Service.
 func (b *bench) told(t *testing.T, s *corev1.Service, reasons ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(b.ctx, soon)
 	defer cancel()
 	for _, reason := range reasons {
 		if _, err := b.AwaitEvent(ctx, s.Namespace, s.Name, reason, func(e corev1.Event) bool { return e.InvolvedObject.UID == s.UID }); err != nil {

@@ -106,7 +106,7 @@ func TestMigrateFromMetalLB(t *testing.T) {
 	m.leftNothing()
 	m.nothingForbidden(place, granted) // it has no rights any more
 	keeps()
-	_, err = b.Kubectl(b.ctx, "delete", "service", "internal", "-n", namespace, "--timeout=10s")
+	_, err = b.Kubectl(b.ctx, "delete", "service", "internal", "-n", namespace, "--timeout=30s")
 	b.must(err)
 	m.page.everythingRead()
 }

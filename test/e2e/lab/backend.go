@@ -13,7 +13,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Backend is a Deployment of the test image's small web server, and a LoadBalancer Service in front of it.
+// Backend is a Deployment of the test image's small web server, and a LoadBalancer Service in front of it. It asks for CPU, without which
+// anything else that runs on the computer takes all of it from its pods, and what they lose looks like what the product loses.
 type Backend struct {
 	Namespace string
 	Name      string
@@ -50,6 +51,7 @@ spec:
         - name: web
           image: nginx:1.25
           ports: [{containerPort: 80}]
+          resources: {requests: {cpu: 100m}}
           readinessProbe: {httpGet: {path: /healthz, port: 80}, periodSeconds: 1}
 %[4]s      topologySpreadConstraints:
         - maxSkew: 1
