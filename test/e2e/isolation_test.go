@@ -16,9 +16,11 @@ import (
 	"github.com/cloud-provider-l2/cloud-provider-l2/test/e2e/lab"
 )
 
-// Bounds of docs/how-it-works.md.
+// longestBoth is the bound that docs/how-it-works.md states under "Measured": once two nodes that answer for one VIP can hear each other
+// again, one of them stops within 1.5 s.
+const longestBoth = 1500 * time.Millisecond
+
 const (
-	longestBoth      = time.Second     // two nodes answer for one VIP
 	longestAPIGap    = time.Second     // while nodes lose the API server one after the other
 	longestUnsettled = 5 * time.Second // until each VIP has one holder again
 )
