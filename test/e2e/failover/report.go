@@ -208,11 +208,11 @@ func vipsTable(vips []*vipSample) string {
 	var t strings.Builder
 	fmt.Fprintf(&t, "\n### %d VIPs, and the cable of the node that holds the most is cut\n\n", vips[0].VIPs)
 	t.WriteString("A VIP is back when another node claims it, by an announcement or a reply; each is asked for every 100 ms. The speakers run with `" + fastRebalance + "`: before each cut, every node holds its share again.\n\n")
-	t.WriteString("| cut | VIPs back | first | last | | API writes in that time | API writes a second at rest | speakers' RSS, MiB |\n|---|---|---|---|---|---|---|---|\n")
+	t.WriteString("| cut | VIPs back | first | last | | API writes in that time | a second | API writes a second at rest | speakers' RSS, MiB |\n|---|---|---|---|---|---|---|---|---|\n")
 	for _, s := range vips {
 		first, last, all := s.back()
-		fmt.Fprintf(&t, "| %s | %d of %d | %s | %s | %s | %s | %s | %s |\n", s.Node, len(s.Back), s.Held, round(first), round(last), yesNo(all && last <= targetVIPs),
-			counts(s.CutWrites, "%s %d"), counts(s.RestWrites, "%s %.2f"), counts(s.RSS, "%s %.1f"))
+		fmt.Fprintf(&t, "| %s | %d of %d | %s | %s | %s | %s | %.0f | %s | %s |\n", s.Node, len(s.Back), s.Held, round(first), round(last), yesNo(all && last <= targetVIPs),
+			counts(s.CutWrites, "%s %d"), s.cutWritesPerSecond(), counts(s.RestWrites, "%s %.2f"), counts(s.RSS, "%s %.1f"))
 	}
 	worst := slices.MaxFunc(vips, func(a, b *vipSample) int { return cmp.Compare(a.restPerSpeaker(), b.restPerSpeaker()) })
 	heaviest := slices.MaxFunc(vips, func(a, b *vipSample) int { return cmp.Compare(a.heaviest(), b.heaviest()) })
@@ -225,6 +225,15 @@ func vipsTable(vips []*vipSample) string {
 		}
 	}
 	return t.String()
+}
+
+// cutWritesPerSecond is how many writes a second were made from the cut until the last VIP was back, or nobody waited any more.
+func (s *vipSample) cutWritesPerSecond() float64 {
+	_, took, all := s.back()
+	if !all {
+		took = vipsLimit
+	}
+	return float64(total(s.CutWrites)) / took.Seconds()
 }
 
 // restPerSpeaker is how many writes a second each speaker makes at rest, by the mean.

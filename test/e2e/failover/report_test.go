@@ -97,14 +97,15 @@ func TestTicksAreRound(t *testing.T) {
 // The report is computed from the files alone, says what was asked for and shows what was kept of both variants.
 func TestReportOfWhatIsThere(t *testing.T) {
 	out := t.TempDir()
+	slow := &vipSample{Variant: "default", VIPs: 1000, Node: "node-2", Held: 2, Back: map[string]float64{"10.100.0.1": 700}, CutWrites: map[string]int{"speaker": 60}}
 	fast := cut()
 	fast.Variant = "fast"
 	vips := &vipSample{
 		Variant: "default", VIPs: 1000, Node: "node-3", Held: 1, Back: map[string]float64{"10.100.0.1": 700},
-		RestWrites: map[string]float64{"speaker": 3}, RSS: map[string]float64{"node-1": 40, "node-2": 40, "node-3": 70},
+		CutWrites: map[string]int{"speaker": 20, "controller": 1}, RestWrites: map[string]float64{"speaker": 3}, RSS: map[string]float64{"node-1": 40, "node-2": 40, "node-3": 70},
 		Creation: &creation{Took: 9, Writes: map[string]float64{"speaker": 2.1, "controller": 5.5}},
 	}
-	for _, err := range []error{cut().keep(out), fast.keep(out), vips.keep(out)} {
+	for _, err := range []error{cut().keep(out), fast.keep(out), vips.keep(out), slow.keep(out)} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -120,7 +121,8 @@ func TestReportOfWhatIsThere(t *testing.T) {
 	for _, want := range []string{
 		"failover report", "abc", noFlapBackoff, "--failover=default", "--failover=fast",
 		"| cable cut | 1 | 606 ms | 606 ms | 606 ms | 606 ms | 1 of 6 | 1 | 590 ms / 590 ms | 0 ms | 1 | 5 ms | p50 ≤ 600 ms, p95 ≤ 800 ms | **missed** |",
-		"p50 ≤ 350 ms", "| node-3 | 1 of 1 | 700 ms | 700 ms | met |",
+		"p50 ≤ 350 ms", "| node-3 | 1 of 1 | 700 ms | 700 ms | met | controller 1, speaker 20 | 30 | speaker 3.00 |",
+		"| node-2 | 1 of 2 | 700 ms | 700 ms | **missed** | speaker 60 | 2 | none |",
 		"1.00 writes at most; target 1: met", "73.4 MB at most; target 60: **missed**", "speakers 4 (met), controller 5 (**missed**)",
 		"![timeline-default](timeline-default.svg)",
 	} {
