@@ -71,8 +71,8 @@ soak: bin/cluster images-native build ## count false failovers while every core 
 	$(failover) soak $(failover_flags) --out out/soak --soak $(SOAK)
 
 .PHONY: test-long
-test-long: bin/cluster images-native ## end-to-end tests that make test leaves out or cuts short: 200 crashes of the controller, all that doctor finds (root)
-	go test -tags e2e ./test/e2e -run '^Test(Crash|DoctorFinds)' -long -crashes 200 -v -timeout 30m -count=1
+test-long: bin/cluster images-native ## end-to-end tests that make test leaves out or cuts short: 200 crashes of the controller, 60 s without an API server, all that doctor finds (root)
+	API_OUTAGE=60s go test -tags e2e ./test/e2e -run '^Test(Crash|APIServerAway|DoctorFinds)' -long -crashes 200 -v -timeout 30m -count=1
 
 .PHONY: bench-allocation
 bench-allocation: bin/cluster images-native ## measure how 1,000 Services get their addresses on a real cluster (SERVICES=1000) (root)
