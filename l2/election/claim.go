@@ -38,8 +38,6 @@ type vipLock struct {
 	vip plan.VIP
 	// slot waits for a place among the writes under way, and returns what gives it back.
 	slot func(context.Context) (free func(), err error)
-	// still says whether the claim is wanted when its turn has come.
-	still func() bool
 	// written is told, once, how the swap ended. A won claim comes with the record.
 	written func(object *coordinationv1.Lease, err error)
 	done    bool
@@ -52,6 +50,8 @@ type vipLock struct {
 type elector struct {
 	cancel context.CancelFunc
 	lock   *vipLock
+	// first is set while users have not been told that a VIP which nobody ever held is announced.
+	first bool
 }
 
 // Get shows the record that the claim was decided on, as free; once taken, as this node's.
@@ -98,10 +98,6 @@ func (l *vipLock) swap(ctx context.Context, record resourcelock.LeaderElectionRe
 		return err
 	}
 	defer free()
-	if !l.still() {
-		l.written(nil, errFenced)
-		return errFenced
-	}
 	if record.LeaderTransitions < 0 || record.LeaderTransitions >= math.MaxInt32 { // somebody's hand was in it
 		record.LeaderTransitions = 0
 	}

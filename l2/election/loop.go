@@ -102,13 +102,8 @@ func (s *Speaker) turn(ctx context.Context, beat bool) {
 	}
 	actions := s.core.Step(&s.view)
 	s.view.SameVIPs = true
-	taking := ""
-	if s.core.mayTake(&s.view) {
-		taking = string(s.view.Epoch)
-	}
-	s.taking.Store(&taking)
 	s.act(ctx, actions)
-	s.dropElectors(taking)
+	s.dropElectors()
 	if beat {
 		s.beat(now)
 	}
@@ -129,8 +124,9 @@ func (s *Speaker) act(ctx context.Context, actions Actions) {
 			s.endLoss(change.VIP, s.view.Now)
 			s.log.Info("announce: this node is the elected leader of the VIP", "vip", change.VIP, "node", s.config.Node, "reason", change.Reason, "services", s.plan[change.VIP].Services)
 			s.config.Observer.Announced(s.vip(change.VIP))
-			if _, first := s.new[change.VIP]; first {
-				delete(s.new, change.VIP)
+			if elector := s.electors[change.VIP]; elector.first {
+				elector.first = false
+				s.electors[change.VIP] = elector
 				s.config.Observer.FirstAnnounced(s.vip(change.VIP))
 			}
 		} else {
@@ -201,21 +197,21 @@ func (s *Speaker) vip(address netip.Addr) plan.VIP {
 	return plan.VIP{Addr: address}
 }
 
-// dropElectors ends the electors of VIPs that the records say are no longer this speaker's, and forgets what was noted of their claims. A first claim
-// that still waits for its turn is called off when another has the VIP meanwhile, nobody wants it, or this speaker may not take it any more.
-func (s *Speaker) dropElectors(taking string) {
+// dropElectors ends the electors of VIPs that the records say are no longer this speaker's. A first claim that still waits for its turn is called off when
+// another has the VIP meanwhile, nobody wants it, or this speaker may not take it any more.
+func (s *Speaker) dropElectors() {
+	takes := s.core.mayTake(&s.view)
 	for vip, elector := range s.electors {
 		_, standing := s.view.standing(s.config.Node, vip)
 		state := s.core.vips[vip]
 		_, planned := s.view.Targets[vip]
 		waits := elector.lock.claim.First && !elector.lock.sent.Load()
 		switch claiming := state != nil && state.claiming; {
-		case claiming && waits && (standing == theirs || !planned || taking != string(elector.lock.epoch)):
+		case claiming && waits && (standing == theirs || !planned || !takes || elector.lock.epoch != s.view.Epoch):
 			elector.cancel() // and the claim's end is told
 		case !claiming && (standing == theirs || standing == void):
 			elector.cancel()
 			delete(s.electors, vip)
-			delete(s.new, vip)
 		}
 	}
 }

@@ -98,8 +98,6 @@ type Speaker struct {
 	work    sync.WaitGroup
 	// slots and readers are places for writes, and for reads, under way; firsts are those that first claims need beside one of the slots.
 	slots, readers, firsts chan struct{}
-	// taking is the epoch in which this speaker may take VIPs now; empty when it may not.
-	taking atomic.Pointer[string]
 
 	// All below belongs to the loop.
 	ticker   *time.Ticker
@@ -117,7 +115,6 @@ type Speaker struct {
 	sightings        []Sighting
 	electors         map[netip.Addr]elector
 	losses           map[netip.Addr]loss     // of the VIPs that are claimed because their holder was lost
-	new              map[netip.Addr]struct{} // the VIPs that are claimed and never had a holder
 	addresses        map[netip.Addr]string   // a node's own address to the node
 	asked            map[string][]netip.Addr // which of these a node is asked for
 	watched          map[netip.Addr]struct{}
@@ -169,7 +166,6 @@ func NewSpeaker(ctx context.Context, config Config) *Speaker {
 		}),
 		electors: map[netip.Addr]elector{},
 		losses:   map[netip.Addr]loss{},
-		new:      map[netip.Addr]struct{}{},
 		view:     View{NodeAnsweredAt: map[string]time.Time{}},
 	}
 	s.description.Store(&map[string]string{})

@@ -73,17 +73,13 @@ func (s *Speaker) claim(ctx context.Context, claim Claim) {
 	}
 	electing, cancel := context.WithCancel(ctx)
 	s.beginLoss(claim, s.view.Now)
-	slot, still := s.slot, func() bool { return true }
-	delete(s.new, claim.VIP)
+	slot := s.slot
 	if claim.First {
 		slot = s.firstSlot
-		s.new[claim.VIP] = struct{}{}
-		epoch := string(s.view.Epoch)
-		still = func() bool { return *s.taking.Load() == epoch }
 	}
 	var lock *vipLock
 	lock = &vipLock{
-		client: s.leases, namespace: s.config.Namespace, node: s.config.Node, epoch: s.view.Epoch, claim: claim, vip: s.plan[claim.VIP], slot: slot, still: still,
+		client: s.leases, namespace: s.config.Namespace, node: s.config.Node, epoch: s.view.Epoch, claim: claim, vip: s.plan[claim.VIP], slot: slot,
 		written: func(object *coordinationv1.Lease, err error) {
 			if err != nil {
 				cancel()
@@ -100,7 +96,7 @@ func (s *Speaker) claim(ctx context.Context, claim Claim) {
 			s.log.V(4).Info("Claim", "vip", claim.VIP, "node", s.config.Node, "reason", claim.Reason, "err", err)
 		},
 	}
-	s.electors[claim.VIP] = elector{cancel: cancel, lock: lock}
+	s.electors[claim.VIP] = elector{cancel: cancel, lock: lock, first: claim.First}
 	s.work.Go(func() {
 		defer cancel()
 		if err := lock.run(electing); err != nil {
