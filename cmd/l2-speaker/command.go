@@ -20,7 +20,7 @@ import (
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/announce"
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/cluster"
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/election"
-	"github.com/cloud-provider-l2/cloud-provider-l2/l2/membership"
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
 )
 
 // leastGratuitousInterval keeps a thousand VIPs on as many nodes from being a storm of broadcasts.
@@ -96,7 +96,7 @@ func (o *options) addFlags(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.flapBackoff, "flap-backoff", election.DefaultTiming().FenceBackoff, "How long a speaker whose sessions came to a bad end more than once takes no VIPs. Each time more doubles it, up to "+election.DefaultTiming().FenceBackoffMax.String()+"; as long a calm makes up for everything. 0: never.")
 	flags.DurationVar(&o.rebalanceInterval, "rebalance-interval", election.DefaultTiming().RebalanceInterval, "The least time between two VIPs that this speaker hands over only for a better spread, or to a preferred node. 0: it never does.")
 	flags.DurationVar(&o.gratuitousInterval, "gratuitous-interval", 0, "How often each VIP is announced again though nothing has changed, for switches that forget; at least "+leastGratuitousInterval.String()+". 0: never.")
-	flags.Uint16Var(&o.heartbeatPort, "heartbeat-port", membership.DefaultPort, "UDP port of heartbeats. Must be the same on all nodes.")
+	flags.Uint16Var(&o.heartbeatPort, "heartbeat-port", names.HeartbeatPort, "UDP port of heartbeats. Must be the same on all nodes.")
 	flags.StringVar(&o.excludedInterfaces, "exclude-interfaces", announce.DefaultExcludeInterfaces, "Regular expression of the names of interfaces that VIPs are never announced on. Empty: none by name. Loopback, point-to-point and enslaved ones are left out anyway.")
 	flags.StringVar(&o.statusSocket, "status-socket", defaultStatusSocket, "Path of the Unix socket on which 'l2-speaker status' asks. Empty: none.")
 	flags.DurationVar(&o.leaveWithin, "leave-within", 20*time.Second, "How long a speaker that is told to stop may take to hand its VIPs over. Less than the pod's terminationGracePeriodSeconds.")

@@ -12,6 +12,8 @@ import (
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
 )
 
 // The groups that heartbeats are sent to. Both have link-local scope, so that no router forwards them.
@@ -22,8 +24,8 @@ import (
 // one is a transient group (RFC 4291 section 2.7), which needs no assignment; its identifier is in the range for groups that
 // hosts choose themselves (RFC 3307 section 4.3).
 var (
-	GroupIPv4 = netip.MustParseAddr("224.0.0.254")
-	GroupIPv6 = netip.MustParseAddr("ff12::8c32:7946")
+	groupIPv4 = netip.MustParseAddr(names.HeartbeatGroupIPv4)
+	groupIPv6 = netip.MustParseAddr(names.HeartbeatGroupIPv6)
 )
 
 const (
@@ -49,7 +51,7 @@ type socket struct {
 }
 
 func openIPv4(on Interface, port uint16) (*socket, error) {
-	group := GroupIPv4.As4()
+	group := groupIPv4.As4()
 	to := &unix.SockaddrInet4{Port: int(port), Addr: group}
 	source, hasSource := sourceIPv4(on.Addresses)
 	conn, err := listen(unix.AF_INET, to, func(fd int) error {
@@ -88,7 +90,7 @@ func openIPv4(on Interface, port uint16) (*socket, error) {
 }
 
 func openIPv6(on Interface, port uint16) (*socket, error) {
-	group := GroupIPv6.As16()
+	group := groupIPv6.As16()
 	// The zone binds the socket to the interface, which an option could not do without a capability on old kernels.
 	to := &unix.SockaddrInet6{Port: int(port), Addr: group, ZoneId: uint32(on.Index)}
 	conn, err := listen(unix.AF_INET6, to, func(fd int) error {

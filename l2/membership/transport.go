@@ -14,11 +14,11 @@ import (
 	"time"
 
 	"k8s.io/klog/v2"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
 )
 
 const (
-	// DefaultPort is MetalLB's port for its member list.
-	DefaultPort = 7946
 	// queued is how many received datagrams wait for whoever takes them: half a second of the most there should be.
 	queued = 1024
 	// retryEvery is how often a socket that could not be opened, or that failed, is opened anew.
@@ -27,7 +27,7 @@ const (
 
 // TransportConfig configures a Transport; the zero value is the usual one.
 type TransportConfig struct {
-	// Port is the UDP port; DefaultPort when 0.
+	// Port is the UDP port; names.HeartbeatPort when 0.
 	Port uint16
 }
 
@@ -88,7 +88,7 @@ func NewTransport(ctx context.Context, config TransportConfig) *Transport {
 	registerMetrics()
 	return &Transport{
 		log:       klog.FromContext(ctx),
-		port:      cmp.Or(config.Port, DefaultPort),
+		port:      cmp.Or(config.Port, names.HeartbeatPort),
 		datagrams: make(chan Datagram, queued),
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
 )
 
 // E11: what one multicasts, all others hear, over both families, and it does not hear itself.
@@ -286,11 +288,11 @@ func TestStrangersAreDropped(t *testing.T) {
 	l := newLAN(t)
 	a, stranger := newHost(t, 1), newHost(t, 2)
 	eth0 := a.plug(l, "eth0", "192.168.1.11/24")
-	other := a.listen(net.IPv4(192, 168, 1, 11), DefaultPort)
+	other := a.listen(net.IPv4(192, 168, 1, 11), names.HeartbeatPort)
 	defer other.Close()
 	transport := a.start(eth0)
 	stranger.plug(l, "eth0", "192.168.1.66/24")
-	group := &net.UDPAddr{IP: GroupIPv4.AsSlice(), Port: DefaultPort}
+	group := &net.UDPAddr{IP: groupIPv4.AsSlice(), Port: names.HeartbeatPort}
 	conn := stranger.listen(net.IPv4(192, 168, 1, 66), 0)
 	defer conn.Close()
 	setHops := func(hops int) {
@@ -316,7 +318,7 @@ func TestStrangersAreDropped(t *testing.T) {
 		eventually(t, string(c.reason), func() bool { return dropped(t, c.reason) == before+1 })
 	}
 	setHops(255)
-	_, err := conn.WriteTo(heartbeatOf("unicast"), &net.UDPAddr{IP: net.IPv4(192, 168, 1, 11), Port: DefaultPort})
+	_, err := conn.WriteTo(heartbeatOf("unicast"), &net.UDPAddr{IP: net.IPv4(192, 168, 1, 11), Port: names.HeartbeatPort})
 	must(t, err)
 	_, err = conn.WriteTo(heartbeatOf("fine"), group)
 	must(t, err)

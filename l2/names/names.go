@@ -46,6 +46,15 @@ const (
 	MemberlistKey    = "secretkey"
 )
 
+// Where speakers send their heartbeats: firewalls and switches must let them pass.
+const (
+	// HeartbeatPort is the UDP port unless --heartbeat-port says another. It is MetalLB's for its member list.
+	HeartbeatPort = 7946
+	// HeartbeatGroupIPv4 and HeartbeatGroupIPv6 are the multicast groups; l2/membership says why these.
+	HeartbeatGroupIPv4 = "224.0.0.254"
+	HeartbeatGroupIPv6 = "ff12::8c32:7946"
+)
+
 const (
 	vipPrefix     = "vip-"
 	sessionPrefix = "speaker-"

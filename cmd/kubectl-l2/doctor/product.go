@@ -231,7 +231,8 @@ func heartbeats(f *facts) (string, []Finding) {
 	if !f.CouldRead(snapshot.DaemonSets) {
 		port += ", or what the speakers' --heartbeat-port says,"
 	}
-	mend := fmt.Sprintf("let UDP port %s pass between the nodes (host firewalls), and the groups 224.0.0.254 and ff12::8c32:7946 (switches that filter multicast)", port)
+	mend := fmt.Sprintf("let UDP port %s pass between the nodes (host firewalls), and the groups %s and %s (switches that filter multicast)",
+		port, names.HeartbeatGroupIPv4, names.HeartbeatGroupIPv6)
 	if deaf == pairs {
 		return "no speaker hears another", []Finding{{Severity: Warning, Saw: "no speaker hears another's heartbeats", Mend: mend}}
 	}

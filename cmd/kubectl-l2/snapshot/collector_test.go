@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,7 +27,6 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1/client"
-	"github.com/cloud-provider-l2/cloud-provider-l2/l2/membership"
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
 )
 
@@ -233,13 +231,6 @@ func TestFlagsWithValuesApart(t *testing.T) {
 	want := flags{"load-balancer-class": "example.com/l2", "ignore-exclude-lb": "true", "heartbeat-port": "7950", "v": "4", "cloud-config": "true", "leader-elect": "true"}
 	if diff := cmp.Diff(want, flagsOf(spec)); diff != "" {
 		t.Errorf("flags (-want +got):\n%s", diff)
-	}
-}
-
-// The port that is told where no flag says another is the speakers' default.
-func TestDefaultHeartbeatPort(t *testing.T) {
-	if want := strconv.Itoa(membership.DefaultPort); (&Snapshot{}).Settings().HeartbeatPort != want {
-		t.Errorf("%s, and the speakers' is %s", (&Snapshot{}).Settings().HeartbeatPort, want)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/plan"
 )
 
@@ -23,9 +24,6 @@ type Settings struct {
 	// HeartbeatPort is the UDP port at which speakers hear each other.
 	HeartbeatPort string
 }
-
-// heartbeatPort is the default of the speakers' --heartbeat-port.
-const heartbeatPort = "7946"
 
 // Selection says which Services are served: those without a class, those with this one; and from which nodes.
 type Selection struct {
@@ -48,12 +46,12 @@ func (s Selection) Serves(service *corev1.Service) bool {
 
 // Settings reads the flags. What is not said has its default.
 func (s *Snapshot) Settings() Settings {
-	settings := Settings{Speakers: Selection{ServeClassless: true}, Controller: Selection{ServeClassless: true}, HeartbeatPort: heartbeatPort}
+	settings := Settings{Speakers: Selection{ServeClassless: true}, Controller: Selection{ServeClassless: true}, HeartbeatPort: strconv.Itoa(names.HeartbeatPort)}
 	for _, set := range s.DaemonSets {
 		if set.Namespace == s.Namespace && set.Spec.Template.Labels["component"] == "speaker" {
 			flags := flagsOf(set.Spec.Template.Spec)
 			settings.Speakers = flags.selection()
-			settings.HeartbeatPort = cmp.Or(flags["heartbeat-port"], heartbeatPort)
+			settings.HeartbeatPort = cmp.Or(flags["heartbeat-port"], settings.HeartbeatPort)
 		}
 	}
 	for _, deployment := range s.Deployments {
