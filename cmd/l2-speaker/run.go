@@ -51,7 +51,7 @@ func run(ctx context.Context, o *options) error {
 	defer stop()
 
 	broadcaster := record.NewBroadcaster(record.WithContext(running))
-	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: clients.events.CoreV1().Events("")})
+	broadcaster.StartRecordingToSink(settled{&typedcorev1.EventSinkImpl{Interface: clients.events.CoreV1().Events("")}, running})
 	defer broadcaster.Shutdown()
 	statuses, err := servicestatus.NewWriter(clients.statuses.ServiceL2Statuses(o.namespace), o.namespace, o.node)
 	if err != nil {
