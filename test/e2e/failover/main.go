@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -51,6 +52,8 @@ func main() {
 	}
 }
 
+var tasks = []string{"faults", "vips", "soak", "report"}
+
 func parse(args []string) (options, error) {
 	flags := flag.NewFlagSet("failover", flag.ContinueOnError)
 	var o options
@@ -63,8 +66,9 @@ func parse(args []string) (options, error) {
 	flags.IntVar(&o.vips, "vips", 1000, "how many VIPs")
 	flags.DurationVar(&o.soak, "soak", 20*time.Minute, "how long to soak")
 	flags.BoolVar(&o.keep, "keep", false, "leave the cluster running")
-	if len(args) == 0 {
-		return o, errors.New("want one of faults, vips, soak, report")
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
+		flags.Usage()
+		return o, fmt.Errorf("want one of %s", strings.Join(tasks, ", "))
 	}
 	o.task = args[0]
 	if err := flags.Parse(args[1:]); err != nil {
@@ -88,6 +92,8 @@ func (o options) validate() error {
 		}
 	}
 	switch {
+	case !slices.Contains(tasks, o.task):
+		return fmt.Errorf("there is no task %q: want one of %s", o.task, strings.Join(tasks, ", "))
 	case o.failover != "default" && o.failover != "fast":
 		return fmt.Errorf("--failover=%s: want default or fast", o.failover)
 	case o.runs < 1:
@@ -126,10 +132,8 @@ func (o options) do(ctx context.Context, r *rig) error {
 		return benchFaults(ctx, r, o)
 	case "vips":
 		return benchVIPs(ctx, r, o)
-	case "soak":
-		return soak(ctx, r, o)
 	default:
-		return fmt.Errorf("there is no task %q: want faults, vips, soak or report", o.task)
+		return soak(ctx, r, o)
 	}
 }
 

@@ -207,7 +207,7 @@ func vipsTable(vips []*vipSample) string {
 	}
 	var t strings.Builder
 	fmt.Fprintf(&t, "\n### %d VIPs, and the cable of the node that holds the most is cut\n\n", vips[0].VIPs)
-	t.WriteString("A VIP is back when another node claims it, by an announcement or a reply; each is asked for every 100 ms. The speakers run with `" + fastRebalance + "`: before each cut, every node holds its share again.\n\n")
+	fmt.Fprintf(&t, "A VIP is back when another node claims it, by an announcement or a reply; each is asked for every %v. The speakers run with `%s`: before each cut, every node holds its share again.\n\n", vipsAsked, fastRebalance)
 	t.WriteString("| cut | VIPs back | first | last | | API writes in that time | a second | API writes a second at rest | speakers' RSS, MiB |\n|---|---|---|---|---|---|---|---|---|\n")
 	for _, s := range vips {
 		first, last, all := s.back()
