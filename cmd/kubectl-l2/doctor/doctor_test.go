@@ -277,6 +277,13 @@ func TestChecks(t *testing.T) {
 		{"address-conflicts", "a stranger answers", func(s snap) {
 			s.Probes = []inspect.Probe{probe("node-1", inspect.Answer{MAC: test.MAC(2), Node: "node-2"}, inspect.Answer{MAC: "02:00:5e:10:00:01", Interface: "eth0"})}
 		}, Error, "a host that is no speaker answers for it: 02:00:5e:10:00:01 on eth0, asked from node-1", "take 192.168.1.240 out"},
+		{"address-conflicts", "a stranger answers one of two who ask", func(s snap) {
+			s.Probes = []inspect.Probe{probe("node-1"), probe("node-3", inspect.Answer{MAC: "02:00:5e:10:00:01", Interface: "eth0"}, inspect.Answer{MAC: "02:00:5e:10:00:01", Interface: "eth0"})}
+		}, Error, "answers for it: 02:00:5e:10:00:01 on eth0, asked from node-1, node-3", "take 192.168.1.240 out"},
+		{"address-conflicts", "a host answers, and it is not known whether it is a speaker", func(s snap) {
+			delete(s.SessionLease("node-3").Annotations, names.AnnotationMACs)
+			s.Probes = []inspect.Probe{probe("node-1", inspect.Answer{MAC: "02:00:5e:10:00:01", Interface: "eth0"})}
+		}, OK, "", ""},
 		{"address-conflicts", "a speaker answers", func(s snap) {
 			s.Probes = []inspect.Probe{probe("node-1", inspect.Answer{MAC: test.MAC(2)})}
 		}, OK, "", ""},
@@ -409,25 +416,46 @@ func TestQuestions(t *testing.T) {
 	}
 }
 
-// A large cluster is examined in about the time that it takes to read it: 10,000 Services, 100 of them waiting.
+// A large cluster is examined in about the time that it takes to read it: Services on two nodes, one in a hundred of them waiting, and the LAN
+// asked for every address.
 func BenchmarkExamine(b *testing.B) {
+	for _, services := range []int{1000, 10000} {
+		b.Run(fmt.Sprintf("%d Services", services), func(b *testing.B) {
+			s := large(services)
+			for b.Loop() {
+				if d := Examine(s); d.ExitStatus() != 2 {
+					b.Fatalf("exit status %d", d.ExitStatus())
+				}
+			}
+		})
+	}
+}
+
+func large(services int) *snapshot.Snapshot {
 	s := test.Healthy()
 	s.Pools[0].Spec.Addresses = []string{"192.168.1.240/32", "10.0.0.0/18"}
-	for n := range 10000 {
+	for n := range 20 {
+		s.Pools = append(s.Pools, test.Pool(fmt.Sprintf("spare-%d", n), n, fmt.Sprintf("10.1.%d.0/24", n)))
+	}
+	for n := range services {
 		address := netip.AddrFrom4([4]byte{10, 0, byte(n / 256), byte(n)})
 		service := test.Service("s"+address.String(), address.String())
+		holder := 2 + n%2
 		if n%100 == 0 {
 			service.Status.LoadBalancer.Ingress = nil
-			service.Annotations = map[string]string{"metallb.io/address-pool": "nan"}
+			service.Annotations = map[string]string{"metallb.io/loadBalancerIPs": test.VIP}
 		} else {
-			s.Leases = append(s.Leases, test.VIPLease(address.String(), "node-2"))
+			node := fmt.Sprintf("node-%d", holder)
+			s.Leases = append(s.Leases, test.VIPLease(address.String(), node))
+			status := s.Speakers[node]
+			status.VIPs = append(status.VIPs, inspect.VIP{Address: address, State: inspect.Announcing})
+			s.Speakers[node] = status
+			s.Probes = append(s.Probes, inspect.Probe{
+				Node: "node-1", Address: address, Interfaces: []string{"eth0"}, Answers: []inspect.Answer{{MAC: test.MAC(holder), Interface: "eth0"}},
+			})
 		}
 		s.Services = append(s.Services, service)
 		s.EndpointSlices = append(s.EndpointSlices, test.Endpoints(service.Name, "node-1"))
 	}
-	for b.Loop() {
-		if d := Examine(s); d.ExitStatus() != 2 {
-			b.Fatalf("exit status %d", d.ExitStatus())
-		}
-	}
+	return s
 }

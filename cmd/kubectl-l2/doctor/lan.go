@@ -4,13 +4,13 @@ package doctor
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/cmd/kubectl-l2/snapshot"
 	"github.com/cloud-provider-l2/cloud-provider-l2/cmd/kubectl-l2/view"
-	"github.com/cloud-provider-l2/cloud-provider-l2/l2/inspect"
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
 )
 
@@ -93,24 +93,23 @@ func addressConflicts(f *facts) (string, []Finding) {
 			Mend: fmt.Sprintf("give that host another address, or take %s out of its pool", vip),
 		})
 	}
-	for _, probe := range f.Probes {
-		var strangers []string
-		for _, answer := range probe.Answers {
-			if view.NodeThatAnswered(f.Snapshot, answer) == "" && f.KnowsSpeakers() {
+	for _, vip := range slices.SortedFunc(maps.Keys(f.explainer.Heard), netip.Addr.Compare) {
+		heard := f.explainer.Heard[vip]
+		from := "asked from " + strings.Join(heard.Asked, ", ")
+		switch {
+		case len(heard.Strangers) > 0:
+			var strangers []string
+			for _, answer := range heard.Strangers {
 				strangers = append(strangers, fmt.Sprintf("%s on %s", answer.MAC, answer.Interface))
 			}
-		}
-		nodes := view.NodesThatAnswered(f.Snapshot, probe.Address)
-		switch {
-		case len(strangers) > 0:
-			find(probe.Address, fmt.Sprintf("a host that is no speaker answers for it: %s, asked from %s", strings.Join(slices.Compact(strangers), ", "), probe.Node))
-		case probe.Own == inspect.OwnConfigured:
-			find(probe.Address, "node "+probe.Node+" itself has it on an interface")
-		case len(nodes) > 1 && !told[probe.Address]:
-			told[probe.Address] = true
+			find(vip, fmt.Sprintf("a host that is no speaker answers for it: %s, %s", strings.Join(strangers, ", "), from))
+		case len(heard.Owners) > 0:
+			find(vip, "node "+strings.Join(heard.Owners, ", ")+" itself has it on an interface")
+		case len(heard.Nodes) > 1:
+			told[vip] = true
 			findings = append(findings, Finding{
-				Severity: Warning, Object: "VIP " + probe.Address.String(),
-				Saw:  fmt.Sprintf("%s of ours answer for it: %s, asked from %s", count(len(nodes), "node"), strings.Join(nodes, ", "), probe.Node),
+				Severity: Warning, Object: "VIP " + vip.String(),
+				Saw:  fmt.Sprintf("%s of ours answer for it: %s, %s", count(len(heard.Nodes), "node"), strings.Join(heard.Nodes, ", "), from),
 				Mend: view.MendSeveralNodes,
 			})
 		}

@@ -233,18 +233,3 @@ func (s *Snapshot) SpeakerPods() map[string]*corev1.Pod {
 	}
 	return pods
 }
-
-// KnowsSpeakers tells whether the hardware addresses of all speakers are known, so that any other is a stranger's.
-func (s *Snapshot) KnowsSpeakers() bool {
-	return s.CouldRead(Leases) && !slices.ContainsFunc(s.Sessions(), func(session Session) bool { return len(session.MACs) == 0 })
-}
-
-// SpeakerWith names the node whose speaker announces from a hardware address, "" for a stranger's.
-func (s *Snapshot) SpeakerWith(mac string) string {
-	for _, session := range s.Sessions() {
-		if slices.Contains(session.MACs, mac) {
-			return session.Node
-		}
-	}
-	return ""
-}

@@ -131,6 +131,7 @@ type PoolVerdict struct {
 func (a *Allocation) Pools(service *corev1.Service) []PoolVerdict {
 	request := a.request(service)
 	usage := a.Usage()
+	var without *Allocation // the Service, made when a pool is first asked
 	var verdicts []PoolVerdict
 	for _, pool := range a.Choice() {
 		verdict := PoolVerdict{Name: pool.Name}
@@ -157,7 +158,10 @@ func (a *Allocation) Pools(service *corev1.Service) []PoolVerdict {
 		case !byName && !pool.AutoAssign:
 			verdict.Reason = "autoAssign is off, and the Service does not ask for it by name"
 		default:
-			verdict.Gives, verdict.Reason = a.wouldGive(service, pool.Name)
+			if without == nil {
+				without = restore(a.snapshot, func(other *corev1.Service) bool { return other.UID == service.UID })
+			}
+			verdict.Gives, verdict.Reason = without.wouldGive(request, pool.Name)
 			verdict.Tried = true
 		}
 		verdicts = append(verdicts, verdict)
@@ -165,12 +169,11 @@ func (a *Allocation) Pools(service *corev1.Service) []PoolVerdict {
 	return verdicts
 }
 
-// wouldGive asks one pool alone.
-func (a *Allocation) wouldGive(service *corev1.Service, pool string) (gives []netip.Addr, reason string) {
-	alone := restore(a.snapshot, func(other *corev1.Service) bool { return other.UID == service.UID })
-	request := alone.request(service)
+// wouldGive asks one pool alone, for a Service that has nothing, and takes back what it gives.
+func (a *Allocation) wouldGive(request ipam.Request, pool string) (gives []netip.Addr, reason string) {
 	request.Pool = pool
-	result, err := alone.Allocator.Allocate(request, a.snapshot.Taken)
+	result, err := a.Allocator.Allocate(request, a.snapshot.Taken)
+	a.Release(request.ID, a.snapshot.Taken)
 	if err != nil {
 		return result.Addresses, err.Error()
 	}

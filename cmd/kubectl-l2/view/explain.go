@@ -3,7 +3,6 @@
 package view
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/cmd/kubectl-l2/snapshot"
 	"github.com/cloud-provider-l2/cloud-provider-l2/ipam"
-	"github.com/cloud-provider-l2/cloud-provider-l2/l2/inspect"
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/plan"
 )
 
@@ -101,11 +99,13 @@ type Explainer struct {
 	Snapshot   *snapshot.Snapshot
 	Allocation *Allocation
 	Announcing Announcing
+	// Heard is what the LAN said, by address; nothing of those that it was not asked for.
+	Heard map[netip.Addr]Heard
 }
 
 // NewExplainer works out what all explanations have in common.
 func NewExplainer(s *snapshot.Snapshot) *Explainer {
-	return &Explainer{Snapshot: s, Allocation: Allocate(s), Announcing: Announce(s)}
+	return &Explainer{Snapshot: s, Allocation: Allocate(s), Announcing: Announce(s), Heard: hear(s)}
 }
 
 // Service explains one Service.
@@ -136,12 +136,12 @@ func (x *Explainer) explain(subject string, services []*corev1.Service, addresse
 		}
 	}
 	for _, address := range addresses {
-		e.Addresses = append(e.Addresses, x.Announcing.explain(s, x.Allocation, address))
+		e.Addresses = append(e.Addresses, x.announcement(address))
 	}
 	for _, event := range s.Events {
 		e.Events = append(e.Events, Event{Time: snapshot.LastSeen(event), Type: event.Type, Reason: event.Reason, Message: event.Message})
 	}
-	e.conclude(s)
+	x.conclude(&e)
 	return e
 }
 
@@ -212,12 +212,13 @@ func joined(addresses []netip.Addr) string {
 	return strings.Join(texts, ", ")
 }
 
-func (a Announcing) explain(s *snapshot.Snapshot, allocation *Allocation, address netip.Addr) Announcement {
+func (x *Explainer) announcement(address netip.Addr) Announcement {
+	s, a := x.Snapshot, x.Announcing
 	told := Announcement{Advertisements: []AdvertisementVerdict{}, Nodes: []NodeVerdict{}}
 	planned, wanted := a.Plan[address]
 	if !wanted {
 		told.VIP = VIP{Address: address, Node: a.Held[address], Reason: "NoService", Message: "no LoadBalancer Service of ours has the address: nobody announces it"}
-		told.Pool, _ = allocation.PoolOf(address)
+		told.Pool, _ = x.Allocation.PoolOf(address)
 		if conflict, found := s.Conflict(address); found {
 			told.Conflict = conflict
 		}
@@ -236,21 +237,7 @@ func (a Announcing) explain(s *snapshot.Snapshot, allocation *Allocation, addres
 		}
 		told.Nodes = append(told.Nodes, each)
 	}
-	for _, probe := range s.Probes {
-		if probe.Address != address {
-			continue
-		}
-		told.Asked = append(told.Asked, probe.Node)
-		for _, answer := range probe.Answers {
-			who := answer.MAC
-			if answer.Node != "" {
-				who += " (" + answer.Node + ")"
-			}
-			if !slices.Contains(told.Answered, who) {
-				told.Answered = append(told.Answered, who)
-			}
-		}
-	}
+	told.Asked, told.Answered = x.Heard[address].Asked, x.Heard[address].answered
 	return told
 }
 
@@ -309,7 +296,8 @@ func ReadyEndpoints(s *snapshot.Snapshot, service *corev1.Service) (count int, o
 }
 
 // conclude says the answer in a sentence, and what to do.
-func (e *Explanation) conclude(s *snapshot.Snapshot) {
+func (x *Explainer) conclude(e *Explanation) {
+	s := x.Snapshot
 	var verdicts []string
 	for _, service := range e.Services {
 		switch {
@@ -342,13 +330,17 @@ func (e *Explanation) conclude(s *snapshot.Snapshot) {
 		if address.Node != "" && address.Conflict != "" {
 			verdicts = append(verdicts, fmt.Sprintf("%s is used by another host too: %s", address.Address, address.Conflict))
 		}
-		if nodes := NodesThatAnswered(s, address.Address); len(nodes) > 1 {
+		heard := x.Heard[address.Address]
+		if nodes := heard.Nodes; len(nodes) > 1 {
 			verdicts = append(verdicts, fmt.Sprintf("%s is answered for by %d nodes: %s", address.Address, len(nodes), strings.Join(nodes, ", ")))
 			e.Mend = append(e.Mend, MendSeveralNodes)
 		}
-		for _, other := range strangers(s, address.Address) {
-			verdicts = append(verdicts, fmt.Sprintf("%s is answered for by %s, which is no speaker", address.Address, other))
-			e.Mend = append(e.Mend, fmt.Sprintf("find the host with the hardware address %s and give it another address, or take %s out of the pool", other, address.Address))
+		for i, other := range heard.Strangers {
+			if i > 0 && other.MAC == heard.Strangers[i-1].MAC {
+				continue // on another interface
+			}
+			verdicts = append(verdicts, fmt.Sprintf("%s is answered for by %s, which is no speaker", address.Address, other.MAC))
+			e.Mend = append(e.Mend, fmt.Sprintf("find the host with the hardware address %s and give it another address, or take %s out of the pool", other.MAC, address.Address))
 		}
 	}
 	if len(verdicts) == 0 {
@@ -365,37 +357,3 @@ func (e *Explanation) conclude(s *snapshot.Snapshot) {
 // MendSeveralNodes is what to do when several nodes of ours answer for an address.
 const MendSeveralNodes = "ask again in some seconds, for it may have been handed over just now; if they still answer, and kube-proxy runs in IPVS mode, set its ipvs.strictARP: true " +
 	"(kubectl edit configmap -n kube-system kube-proxy, then kubectl rollout restart -n kube-system daemonset kube-proxy)"
-
-// NodeThatAnswered names the node whose speaker gave an answer, "" for a stranger's.
-func NodeThatAnswered(s *snapshot.Snapshot, answer inspect.Answer) string {
-	return cmp.Or(s.SpeakerWith(answer.MAC), answer.Node)
-}
-
-// NodesThatAnswered are the nodes whose speakers answered for an address when asked, each once, in order.
-func NodesThatAnswered(s *snapshot.Snapshot, address netip.Addr) (nodes []string) {
-	for _, probe := range s.Probes {
-		for _, answer := range probe.Answers {
-			if node := NodeThatAnswered(s, answer); probe.Address == address && node != "" {
-				nodes = append(nodes, node)
-			}
-		}
-	}
-	slices.Sort(nodes)
-	return slices.Compact(nodes)
-}
-
-// strangers are the hosts that answered for an address when asked and are no speakers.
-func strangers(s *snapshot.Snapshot, address netip.Addr) (macs []string) {
-	if !s.KnowsSpeakers() {
-		return nil
-	}
-	for _, probe := range s.Probes {
-		for _, answer := range probe.Answers {
-			if probe.Address == address && NodeThatAnswered(s, answer) == "" && !slices.Contains(macs, answer.MAC) {
-				macs = append(macs, answer.MAC)
-			}
-		}
-	}
-	slices.Sort(macs)
-	return macs
-}

@@ -22,11 +22,23 @@ type Announcing struct {
 	Held map[netip.Addr]string
 
 	sessions map[string]snapshot.Session // by node
+	states   map[told]inspect.State      // of VIPs, as their holders' speakers tell
+}
+
+// told is what a speaker tells about.
+type told struct {
+	node string
+	vip  netip.Addr
 }
 
 // Announce works out the plan.
 func Announce(s *snapshot.Snapshot) Announcing {
-	a := Announcing{Plan: plan.Compute(s.State()), Held: map[netip.Addr]string{}, sessions: map[string]snapshot.Session{}}
+	a := Announcing{Plan: plan.Compute(s.State()), Held: map[netip.Addr]string{}, sessions: map[string]snapshot.Session{}, states: map[told]inspect.State{}}
+	for node, speaker := range s.Speakers {
+		for _, vip := range speaker.VIPs {
+			a.states[told{node, vip.Address}] = vip.State
+		}
+	}
 	for _, lease := range s.Leases {
 		if vip, ok := names.ParseVIPLease(lease.Name); ok {
 			if node := s.HolderOf(vip); node != "" {
@@ -115,7 +127,7 @@ func (a Announcing) vip(s *snapshot.Snapshot, address netip.Addr) VIP {
 	case vip.Node == "" && missing != "":
 		vip.Reason, vip.Message = ReasonUnknown, "it cannot be told who announces it: could not read "+missing
 	case vip.Node != "":
-		a.describeHolder(s, &vip)
+		a.describeHolder(&vip)
 	case vip.Conflict != "":
 		vip.Reason, vip.Message = ReasonConflict, "another host uses the address: "+vip.Conflict+"; free it there, or take it out of the pool"
 	case planned.Reason != plan.Eligible:
@@ -130,7 +142,7 @@ func (a Announcing) vip(s *snapshot.Snapshot, address netip.Addr) VIP {
 	return vip
 }
 
-func (a Announcing) describeHolder(s *snapshot.Snapshot, vip *VIP) {
+func (a Announcing) describeHolder(vip *VIP) {
 	vip.Interfaces = a.Plan[vip.Address].Verdict(vip.Node).Interfaces
 	session := a.sessions[vip.Node]
 	vip.MACs = session.MACs
@@ -139,11 +151,7 @@ func (a Announcing) describeHolder(s *snapshot.Snapshot, vip *VIP) {
 			vip.Interfaces = append(vip.Interfaces, each.Name)
 		}
 	}
-	for _, told := range s.Speakers[vip.Node].VIPs {
-		if told.Address == vip.Address {
-			vip.State = told.State
-		}
-	}
+	vip.State = a.states[told{vip.Node, vip.Address}]
 }
 
 // selectorProblems says which selectors cannot be read, when that is why a VIP is not announced.
