@@ -19,6 +19,18 @@ import (
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/membership"
 )
 
+// examples are of each flag of the speaker and of the commands beside it.
+var examples = map[string]generate.Examples{
+	"l2-speaker": {
+		"exclude-interfaces": "^(lo|docker.*|veth.*|storage.*)$", "failover": "fast", "flap-backoff": "10s", "gratuitous-interval": "1m",
+		"heartbeat-port": "17946", "ignore-exclude-lb": "true", "kubeconfig": "/etc/kubernetes/speaker.conf", "leave-within": "15s",
+		"load-balancer-class": "example.com/l2", "metrics-bind-address": ":17472", "namespace": "l2-system", "node-name": "node-1",
+		"on-api-loss": "withdraw", "rebalance-interval": "0", "serve-classless": "false", "status-socket": "/run/l2-speaker/other.sock",
+	},
+	"status": {"output": "json", "status-socket": "/run/l2-speaker/other.sock"},
+	"probe":  {"interface": "eth0,eth1", "output": "json", "status-socket": "/run/l2-speaker/other.sock", "timeout": "3s"},
+}
+
 // docs/reference/flags.md has every flag of the speaker and of the commands beside it.
 func TestFlagsAreDocumented(t *testing.T) {
 	t.Setenv("NODE_NAME", "") // they are defaults
@@ -29,9 +41,24 @@ func TestFlagsAreDocumented(t *testing.T) {
 	logs.AddFlags(common)
 	skip := func(name string) bool { return name == "help" || common.Lookup(name) != nil }
 	command := newCommand()
-	generate.Section(t, "reference/flags.md", "l2-speaker", generate.Flags(command.Flags(), skip))
+	generate.Section(t, "reference/flags.md", "l2-speaker", generate.Flags(t, command.Flags(), examples[command.Name()], skip))
 	for _, each := range command.Commands() {
-		generate.Section(t, "reference/flags.md", "l2-speaker "+each.Name(), generate.Flags(each.Flags(), skip))
+		generate.Section(t, "reference/flags.md", "l2-speaker "+each.Name(), generate.Flags(t, each.Flags(), examples[each.Name()], skip))
+	}
+}
+
+// The speaker would start with the examples, all of them at once.
+func TestExamplesOfFlagsAreValid(t *testing.T) {
+	var o options
+	flags := pflag.NewFlagSet("speaker", pflag.ContinueOnError)
+	o.addFlags(flags)
+	for name, value := range examples["l2-speaker"] {
+		if err := flags.Set(name, value); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := o.validate(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -33,10 +33,14 @@ func TestFlagsAreTabulated(t *testing.T) {
 	set := pflag.NewFlagSet("", pflag.ContinueOnError)
 	set.DurationP("wait", "w", time.Second, "How long,\nat most.")
 	set.String("name", "a|b", "Its name.")
+	set.Bool("all", false, "Everything.")
 	set.Bool("skipped", false, "Not told.")
-	const want = "| Flag | Value | Default | Meaning |\n|---|---|---|---|\n" +
-		"| `--name` | text | `a\\|b` | Its name. |\n| `-w, --wait` | duration, as 1s | `1s` | How long, at most. |\n"
-	if got := Flags(set, func(name string) bool { return name == "skipped" }); got != want {
+	const want = "| Flag | Value | Default | Example | Meaning |\n|---|---|---|---|---|\n" +
+		"| `--all` | true or false | `false` | `--all` | Everything. |\n" +
+		"| `--name` | text | `a\\|b` | `--name=c` | Its name. |\n" +
+		"| `-w, --wait` | duration, as 1s | `1s` | `--wait=1m` | How long, at most. |\n"
+	examples := Examples{"all": "true", "name": "c", "wait": "1m"}
+	if got := Flags(t, set, examples, func(name string) bool { return name == "skipped" }); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
 }
