@@ -7,6 +7,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -55,7 +56,7 @@ func ailments() []ailment {
 		{
 			name: "no pool", subject: "sick", saw: "there is no IPAddressPool", mend: "create an IPAddressPool",
 			breaks: func(b *bench) func() {
-				b.apply(backend().YAML())
+				b.apply(served("sick"))
 				b.pending("sick")
 				return func() { b.apply(pool("lan", lan), advertisement("lan", "lan")) }
 			},
@@ -66,7 +67,7 @@ func ailments() []ailment {
 			breaks: func(b *bench) func() {
 				b.apply(pool("lan", "192.168.1.240/32"), advertisement("lan", "lan"), service("first"))
 				b.address("first")
-				b.apply(backend().YAML())
+				b.apply(served("sick"))
 				b.pending("sick")
 				return func() { b.must(b.Apply(b.ctx, pool("lan", lan))) }
 			},
@@ -87,7 +88,7 @@ func ailments() []ailment {
 		{
 			name: "no advertisement", subject: "sick", saw: "NoAdvertisement", mend: "create an L2Advertisement in namespace metallb-system with spec.ipAddressPools: [e2e-lan]",
 			breaks: func(b *bench) func() {
-				b.apply(pool("lan", lan), backend().YAML())
+				b.apply(pool("lan", lan), served("sick"))
 				b.address("sick")
 				return func() { b.apply(advertisement("lan", "lan")) }
 			},
@@ -96,7 +97,7 @@ func ailments() []ailment {
 		{
 			name: "an advertisement that selects nothing", check: "advertisements", saw: "it is for no pool that there is", mend: "the pools are e2e-lan",
 			breaks: func(b *bench) func() {
-				b.apply(pool("lan", lan), advertisement("lan", "nal"), backend().YAML())
+				b.apply(pool("lan", lan), advertisement("lan", "nal"), served("sick"))
 				b.address("sick")
 				return func() { b.must(b.Apply(b.ctx, advertisement("lan", "lan"))) }
 			},
@@ -105,7 +106,7 @@ func ailments() []ailment {
 		{
 			name: "node label missing", subject: "sick", saw: "NotSelected", mend: "e2e-lan: e2e-edge=true",
 			breaks: func(b *bench) func() {
-				b.apply(pool("lan", lan), advertisementWith("lan", "nodeSelectors: [{matchLabels: {e2e-edge: 'true'}}]", "lan"), backend().YAML())
+				b.apply(pool("lan", lan), advertisementWith("lan", "nodeSelectors: [{matchLabels: {e2e-edge: 'true'}}]", "lan"), served("sick"))
 				b.address("sick")
 				return func() { b.labelNode("node-2", "e2e-edge=true", "e2e-edge-") }
 			},
@@ -115,7 +116,7 @@ func ailments() []ailment {
 			name: "exclude label on all nodes", subject: "sick", saw: "ExcludeLabel", mend: "kubectl label node node-1 node-2 node-3 " + excludeLabel + "-",
 			breaks: func(b *bench) func() {
 				b.labelNode("--all", excludeLabel+"=", excludeLabel+"-")
-				b.apply(pool("lan", lan), advertisement("lan", "lan"), backend().YAML())
+				b.apply(pool("lan", lan), advertisement("lan", "lan"), served("sick"))
 				b.address("sick")
 				return func() {
 					_, err := b.Kubectl(b.ctx, "label", "node", "node-1", "node-2", "node-3", excludeLabel+"-")
@@ -172,10 +173,14 @@ func ailments() []ailment {
 					_, err := b.Exec(ctx, lab.Client, "ip", "address", "delete", "192.168.1.244/32", "dev", "eth0")
 					return err
 				})
-				web := backend()
-				web.Annotations = map[string]string{"metallb.io/loadBalancerIPs": "192.168.1.244"} // by name: another is not given
-				b.apply(pool("lan", lan), advertisement("lan", "lan"), web.YAML())
+				// By name: another is not given.
+				b.apply(pool("lan", lan), advertisement("lan", "lan"), served("sick", "metallb.io/loadBalancerIPs", "192.168.1.244"))
 				b.address("sick")
+				stranger, err := b.MAC(b.ctx, lab.Client)
+				b.must(err)
+				if got, want := b.event("sick", "AddressConflict"), regexp.MustCompile("^another host, "+stranger+` on eth0 of node "node-\d", has 192\.168\.1\.244, which is not announced`); !want.MatchString(got) {
+					b.t.Errorf("event AddressConflict says %q, want %q", got, want)
+				}
 				return func() {
 					mend()
 					// The speakers try again within 30 s; without the annotation, at once.
@@ -201,6 +206,7 @@ const (
 	excludeLabel = "node.kubernetes.io/exclude-from-external-load-balancers"
 )
 
+// backend has pods, where what is broken has to do with them.
 func backend() lab.Backend { return lab.Backend{Namespace: namespace, Name: "sick", Replicas: 1} }
 
 // announcedAgain waits until a node answers for the sick Service, and explain says so and has nothing to mend.

@@ -17,7 +17,11 @@ import (
 // The ARP census, the Lease and the client's own neighbour table agree on one node.
 func TestVIPIsAnsweredByItsHolderAlone(t *testing.T) {
 	b := begin(t, 2*time.Minute)
-	a := b.announce("alone")
+	web := lab.Backend{Namespace: namespace, Name: "alone", Replicas: 2}
+	b.apply(pool("alone", "192.168.1.240-192.168.1.249"), advertisement("alone", "alone"), web.YAML())
+	a := announced{name: web.Name, vip: b.address(web.Name)}
+	b.must(b.AwaitReady(b.ctx, web))
+	a.holder = b.holder(a.vip, lab.Anybody)
 	page, err := b.Get(b.ctx, a.url())
 	b.must(err)
 	if !strings.Contains(page, "nginx") {
@@ -36,7 +40,7 @@ func TestVIPIsAnsweredByItsHolderAlone(t *testing.T) {
 	}) {
 		t.Errorf("kubectl get leases does not say that %s holds %s:\n%s", a.holder, a.vip, leases)
 	}
-	if message := b.event(a.Name, "nodeAssigned"); !strings.Contains(message, a.holder) {
+	if message := b.event(a.name, "nodeAssigned"); !strings.Contains(message, a.holder) {
 		t.Errorf("event nodeAssigned says %q, want it to name %s", message, a.holder)
 	}
 }
@@ -44,7 +48,7 @@ func TestVIPIsAnsweredByItsHolderAlone(t *testing.T) {
 // An IPv6 VIP is answered by its holder, and by the next one after a cordon.
 func TestIPv6VIPIsAnsweredByItsHolder(t *testing.T) {
 	b := begin(t, 3*time.Minute)
-	web := lab.Backend{Namespace: namespace, Name: "six", Replicas: 2, Delay: 2, Family: "IPv6"}
+	web := lab.Backend{Namespace: namespace, Name: "six", Replicas: 2, Family: "IPv6"}
 	b.apply(pool("six", "fd00:1::100-fd00:1::1ff"), advertisement("six", "six"), web.YAML())
 	vip := b.address("six")
 	b.must(b.AwaitReady(b.ctx, web))
@@ -66,20 +70,14 @@ func TestIPv6VIPIsAnsweredByItsHolder(t *testing.T) {
 		}
 	}
 	holder := served(lab.Anybody)
-	_, err := b.Kubectl(b.ctx, "cordon", holder)
-	b.must(err)
-	b.later(func(ctx context.Context) error {
-		_, err := b.Kubectl(ctx, "uncordon", holder)
-		return err
-	})
+	b.cordon(holder)
 	served(lab.AnybodyBut(holder))
 }
 
 func TestDeletedServiceIsNoLongerAnswered(t *testing.T) {
 	b := begin(t, 2*time.Minute)
-	web := lab.Backend{Namespace: namespace, Name: "goes", Replicas: 1}
 	b.apply(pool("goes", "192.168.1.240-192.168.1.249"), advertisement("goes", "goes"))
-	remove := b.apply(web.YAML())
+	remove := b.apply(served("goes"))
 	vip := b.address("goes")
 	b.holder(vip, lab.Anybody)
 	remove()
@@ -91,9 +89,7 @@ func TestDeletedServiceIsNoLongerAnswered(t *testing.T) {
 func TestWithoutAdvertisementNobodyAnswers(t *testing.T) {
 	b := begin(t, 2*time.Minute)
 	b.apply(pool("silent", "192.168.1.230/32"), pool("loud", "192.168.1.231/32"), advertisement("loud", "loud"))
-	silent := lab.Backend{Namespace: namespace, Name: "silent", Replicas: 1, Annotations: map[string]string{"metallb.io/address-pool": "e2e-silent"}}
-	loud := lab.Backend{Namespace: namespace, Name: "loud", Replicas: 1, Annotations: map[string]string{"metallb.io/address-pool": "e2e-loud"}}
-	b.apply(silent.YAML(), loud.YAML())
+	b.apply(served("silent", "metallb.io/address-pool", "e2e-silent"), served("loud", "metallb.io/address-pool", "e2e-loud"))
 	vip := b.address("silent")
 	b.holder(b.address("loud"), lab.Anybody)
 	b.nobody(vip)
@@ -103,8 +99,7 @@ func TestWithoutAdvertisementNobodyAnswers(t *testing.T) {
 
 func TestNodeSelectorsSayWhoMayHold(t *testing.T) {
 	b := begin(t, 2*time.Minute)
-	web := lab.Backend{Namespace: namespace, Name: "selected", Replicas: 1}
-	b.apply(pool("selected", "192.168.1.240-192.168.1.249"), web.YAML())
+	b.apply(pool("selected", "192.168.1.240-192.168.1.249"), served("selected"))
 	b.apply(advertisementWith("selected", `
 nodeSelectors:
   - matchExpressions: [{key: topology.kubernetes.io/zone, operator: In, values: [zone-b]}]`, "selected"))
@@ -119,8 +114,7 @@ nodeSelectors:
 
 func TestInterfacesThatDoNotExistAreLeftOut(t *testing.T) {
 	b := begin(t, 2*time.Minute)
-	web := lab.Backend{Namespace: namespace, Name: "wired", Replicas: 1}
-	b.apply(pool("wired", "192.168.1.240-192.168.1.249"), web.YAML())
+	b.apply(pool("wired", "192.168.1.240-192.168.1.249"), served("wired"))
 	b.apply(advertisementWith("wired", "interfaces: [eth0, bond0]", "wired"))
 	b.holder(b.address("wired"), lab.Anybody)
 }

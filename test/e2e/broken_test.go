@@ -261,7 +261,7 @@ func brokenOneByOne() []ailment {
 		{
 			name: "a CRD of another version", check: "crds", saw: "serves l2advertisements in v1 and not in v1beta1", mend: "kubectl apply -k manifests/crds",
 			breaks: func(b *bench) func() {
-				b.apply(pool("lan", lan), advertisement("lan", "lan"), backend().YAML())
+				b.apply(pool("lan", lan), advertisement("lan", "lan"), served("sick"))
 				b.holder(b.address("sick"), lab.Anybody)
 				// The stored version stays, and with it all objects.
 				_, err := b.Kubectl(b.ctx, "patch", "crd/l2advertisements.metallb.io", "--type=json", "-p", `[

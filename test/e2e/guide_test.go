@@ -174,13 +174,10 @@ func (g *reader) up(b *bench, vip netip.Addr) string {
 }
 
 // failover drains the holder under load. The guide's own backends are evicted by that and stop at once, so lost requests are shown, not
-// judged: TestDrainThatEvictsBackends shows both ways.
+// judged: TestDrainThatEvictsBackendsLosesNothing has those that do not.
 func (g *reader) failover(b *bench, s guide.Section, vip netip.Addr, holder string) {
 	node := [2]string{`node-1`, holder}
-	b.later(func(ctx context.Context) error {
-		_, err := b.Kubectl(ctx, "uncordon", holder)
-		return err
-	})
+	b.uncordons(holder)
 	var running *lab.Load
 	g.run(b, s,
 		step{command: "kubectl logs", wants: []string{`192\.168\.1\.240`, holder}},

@@ -6,7 +6,6 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
@@ -32,7 +31,7 @@ func TestNodesLoseTheAPIServerOneAfterTheOther(t *testing.T) {
 	a := b.announce("severed")
 	vips := []netip.Addr{a.vip}
 	for _, name := range []string{"severed-b", "severed-c"} {
-		b.apply(sharing(name, a.Name))
+		b.apply(served(name))
 		vips = append(vips, b.address(name))
 	}
 	for _, vip := range vips {
@@ -116,16 +115,4 @@ func TestIsolatedHolderServesItsSideUntilItHearsItsSuccessor(t *testing.T) {
 		t.Errorf("two nodes answered for %s for %v, want at most %v", a.vip, round(both.Length()), longestBoth)
 	}
 	b.holder(a.vip, lab.Anybody)
-}
-
-// sharing is a Service with the backends of another.
-func sharing(name, backend string) string {
-	return fmt.Sprintf(`apiVersion: v1
-kind: Service
-metadata: {name: %s, namespace: %s}
-spec:
-  type: LoadBalancer
-  selector: {app: %s}
-  ports: [{port: 80, targetPort: 80}]
-`, name, namespace, backend)
 }

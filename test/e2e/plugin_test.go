@@ -23,7 +23,7 @@ func TestStatusTellsWhoAnnounces(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := begin(t, 2*time.Minute)
-	b.apply(pool("lan", lan), advertisement("lan", "lan"), backend().YAML())
+	b.apply(pool("lan", lan), advertisement("lan", "lan"), served("sick"))
 	vip := b.address("sick")
 	holder := b.holder(vip, lab.Anybody)
 	link, err := b.Exec(b.ctx, holder, "ip", "link", "show", "eth0")
@@ -66,7 +66,7 @@ func TestPluginGetsByWithItsRights(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := begin(t, 2*time.Minute)
-	b.apply(pool("lan", lan), advertisement("lan", "lan"), backend().YAML())
+	b.apply(pool("lan", lan), advertisement("lan", "lan"), served("sick"))
 	b.holder(b.address("sick"), lab.Anybody)
 	diagnose := func(user string) (d doctor.Diagnosis) {
 		t.Helper()

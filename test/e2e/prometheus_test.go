@@ -48,8 +48,7 @@ func TestAlertsFire(t *testing.T) {
 	w.healthy(alerts)
 	w.fire("nothing is broken")
 
-	web := lab.Backend{Namespace: namespace, Name: "alarming", Replicas: 1}
-	remove := b.apply(pool("alarming", "192.168.1.240"), web.YAML())
+	remove := b.apply(pool("alarming", "192.168.1.240"), served("alarming"))
 	b.address("alarming")
 	w.fire("the pool is exhausted, and not announced", "MetalLBPoolExhausted pool=e2e-alarming", "L2PoolFull pool=e2e-alarming", "L2VIPWithoutEligibleNode reason=NoAdvertisement")
 	remove()

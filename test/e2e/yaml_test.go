@@ -8,6 +8,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/test/e2e/lab"
 )
 
 // namespace is where the tests' Services live.
@@ -61,6 +65,12 @@ spec:
   selector: {app: nobody}
   ports: [{port: 80}]
 %s`, name, namespace, text, indent(fields))
+}
+
+// served is a Service with a ready backend, the LAN's gateway: it is announced at once, and reached when the web server there runs.
+func served(name string, annotations ...string) string {
+	endpoints, _ := yaml.Marshal(lab.GatewayEndpoints(namespace, name))
+	return service(name, annotations...) + "---\n" + string(endpoints)
 }
 
 func indent(fields string) string {

@@ -9,19 +9,15 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"github.com/cloud-provider-l2/cloud-provider-l2/test/e2e/lab"
 )
 
-const (
-	namespace   = "failover"
-	backendPort = 8080
-	// backendAddress is the LAN's gateway, which is no node.
-	backendAddress = "192.168.1.1"
-)
+const namespace = "failover"
 
 const namespaceYAML = "apiVersion: v1\nkind: Namespace\nmetadata: {name: " + namespace + "}\n"
 
@@ -40,7 +36,7 @@ spec: {ipAddressPools: [failover-%[1]s]}
 `, name, addresses)
 }
 
-// vipService is a Service of an address from a pool, without a selector.
+// vipService is a Service of an address from a pool, without a selector: its backend is the gateway.
 func vipService(name, pool string) *corev1.Service {
 	single, noPorts := corev1.IPFamilyPolicySingleStack, false
 	return &corev1.Service{
@@ -50,19 +46,8 @@ func vipService(name, pool string) *corev1.Service {
 			AllocateLoadBalancerNodePorts: &noPorts,
 			IPFamilyPolicy:                &single,
 			IPFamilies:                    []corev1.IPFamily{corev1.IPv4Protocol},
-			Ports:                         []corev1.ServicePort{{Name: "http", Port: 80}},
+			Ports:                         []corev1.ServicePort{{Port: 80}},
 		},
-	}
-}
-
-// vipBackend is the gateway's web server, as the backend of a Service.
-func vipBackend(service string) *discoveryv1.EndpointSlice {
-	port, name, ready := int32(backendPort), "http", true
-	return &discoveryv1.EndpointSlice{
-		ObjectMeta:  metav1.ObjectMeta{Name: service + "-gateway", Labels: map[string]string{discoveryv1.LabelServiceName: service}},
-		AddressType: discoveryv1.AddressTypeIPv4,
-		Ports:       []discoveryv1.EndpointPort{{Name: &name, Port: &port}},
-		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{backendAddress}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
 	}
 }
 
@@ -110,7 +95,7 @@ func (r *rig) createServices(ctx context.Context, pool string, names ...string) 
 }
 
 func createService(ctx context.Context, api kubernetes.Interface, pool, name string) error {
-	if _, err := api.DiscoveryV1().EndpointSlices(namespace).Create(ctx, vipBackend(name), metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+	if _, err := api.DiscoveryV1().EndpointSlices(namespace).Create(ctx, lab.GatewayEndpoints(namespace, name), metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("creating the backend of %s: %w", name, err)
 	}
 	if _, err := api.CoreV1().Services(namespace).Create(ctx, vipService(name, pool), metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {

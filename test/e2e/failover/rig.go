@@ -115,7 +115,7 @@ func withFlags(args, flags []string) []string {
 
 // measure makes the VIP, its backend, the client and the ARP watch. They last until close.
 func (r *rig) measure(ctx context.Context) error {
-	stop, err := r.StartBackend(ctx, lab.Gateway, backendPort)
+	stop, err := r.ServeOnGateway(ctx)
 	if err != nil {
 		return err
 	}

@@ -202,8 +202,11 @@ func (c *Cluster) AwaitPods(ctx context.Context, namespace, app, what string, ju
 }
 
 // AwaitCalm waits for the state in which every test begins: all nodes ready and schedulable, the product's pods ready and up to
-// date, and every speaker's session seen renewed while we looked.
-func (c *Cluster) AwaitCalm(ctx context.Context) error {
+// date, and every speaker's session renewed after the call.
+func (c *Cluster) AwaitCalm(ctx context.Context) error { return c.AwaitCalmSince(ctx, time.Now()) }
+
+// AwaitCalmSince is content with sessions that were renewed after a time, which may be a moment ago.
+func (c *Cluster) AwaitCalmSince(ctx context.Context, since time.Time) error {
 	nodes := 0
 	err := await(ctx, view[*corev1.Node]{c.API.CoreV1().RESTClient(), "nodes", "", "", &corev1.Node{}}, "all nodes to be ready", func(all []*corev1.Node) error {
 		nodes = len(all)
@@ -244,7 +247,7 @@ func (c *Cluster) AwaitCalm(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.awaitSessions(ctx, nodes)
+	return c.awaitSessions(ctx, nodes, since)
 }
 
 func notReady(n *corev1.Node) string {
@@ -259,9 +262,8 @@ func notReady(n *corev1.Node) string {
 	return "not ready"
 }
 
-// awaitSessions believes no timestamp: a session is alive when it is seen to be renewed.
-func (c *Cluster) awaitSessions(ctx context.Context, nodes int) error {
-	first := map[string]string{}
+// awaitSessions believes the time of a renewal: it is by the clock of this computer, which all nodes share.
+func (c *Cluster) awaitSessions(ctx context.Context, nodes int, since time.Time) error {
 	v := view[*coordinationv1.Lease]{c.API.CoordinationV1().RESTClient(), "leases", Namespace, "", &coordinationv1.Lease{}}
 	return await(ctx, v, "every speaker to renew its session", func(all []*coordinationv1.Lease) error {
 		var renewed, waiting []string
@@ -270,13 +272,10 @@ func (c *Cluster) awaitSessions(ctx context.Context, nodes int) error {
 			if !ok {
 				continue
 			}
-			if first[node] == "" {
-				first[node] = l.ResourceVersion
-			}
-			if id := l.Spec.HolderIdentity; id == nil || *id == "" || l.ResourceVersion == first[node] {
-				waiting = append(waiting, node)
-			} else {
+			if id := l.Spec.HolderIdentity; id != nil && *id != "" && l.Spec.RenewTime != nil && l.Spec.RenewTime.After(since) {
 				renewed = append(renewed, node)
+			} else {
+				waiting = append(waiting, node)
 			}
 		}
 		if len(renewed) < nodes || len(waiting) > 0 {

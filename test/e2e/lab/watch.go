@@ -13,9 +13,6 @@ import (
 	"github.com/cloud-provider-l2/cloud-provider-l2/test/e2e/load"
 )
 
-// Gateway is the host that every other takes for its way out; it stays when nodes are cut.
-const Gateway = "gateway"
-
 // StartWatch asks for the targets from a host of the LAN, each of them every so often, and records who answers and who announces them,
 // by the names of nodes.
 func (c *Cluster) StartWatch(ctx context.Context, host string, every time.Duration, targets ...netip.Addr) (*Stream[arpwatch.Answer], error) {
@@ -41,28 +38,6 @@ func (c *Cluster) StartWatch(ctx context.Context, host string, every time.Durati
 func (c *Cluster) StartConnections(ctx context.Context, url string) (*Stream[load.Attempt], error) {
 	args := []string{"load", "--url", url, "--rate", fmt.Sprint(Rate), "--timeout", "200ms", "--each", "--stdin"}
 	return startStream(ctx, c, "the load of "+url, Client, args, load.ParseAttempt, func(a load.Attempt) time.Time { return a.Ended })
-}
-
-// StartBackend serves a page on a port of a host that is no node, until stopped: nothing that happens to nodes happens to it. It
-// returns when the page is served.
-func (c *Cluster) StartBackend(ctx context.Context, host string, port int) (stop func() error, err error) {
-	started := time.Now()
-	parse := func(line string) (string, error) { return line, nil }
-	s, err := startStream(ctx, c, "the backend on "+host, host, []string{"serve", "--port", fmt.Sprint(port), "--stdin"}, parse, func(string) time.Time { return started })
-	if err != nil {
-		return nil, err
-	}
-	err = s.Await(ctx, started, func(lines []string) error {
-		if len(lines) == 0 {
-			return fmt.Errorf("it does not serve yet")
-		}
-		return nil
-	})
-	if err != nil {
-		_ = s.Stop()
-		return nil, err
-	}
-	return s.Stop, nil
 }
 
 // StartBurning keeps one core busy, at the priority of everything else, until stopped.

@@ -88,7 +88,7 @@ func (c *Cluster) hostOf(ctx context.Context, mac string) (string, error) {
 		}
 		macs := map[string]string{}
 		for _, node := range nodes {
-			m, err := c.macOf(ctx, node)
+			m, err := c.MAC(ctx, node)
 			if err != nil {
 				return "", err
 			}
@@ -102,7 +102,8 @@ func (c *Cluster) hostOf(ctx context.Context, mac string) (string, error) {
 	return mac, nil
 }
 
-func (c *Cluster) macOf(ctx context.Context, host string) (string, error) {
+// MAC is the hardware address of a host on the LAN.
+func (c *Cluster) MAC(ctx context.Context, host string) (string, error) {
 	text, err := c.Exec(ctx, host, "ip", "-j", "link", "show", "dev", lanInterface)
 	if err != nil {
 		return "", err

@@ -59,8 +59,8 @@ func census(ctx context.Context, args []string) error {
 	name := flags.String("interface", "eth0", "interface to ask on")
 	target := flags.String("target", "", "address to ask for")
 	requests := flags.Int("requests", 3, "how often to ask")
-	every := flags.Duration("every", 200*time.Millisecond, "time between requests")
-	window := flags.Duration("window", 600*time.Millisecond, "how long to listen after the last request")
+	every := flags.Duration("every", 100*time.Millisecond, "time between requests")
+	window := flags.Duration("window", 300*time.Millisecond, "how long to listen after the last request")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
