@@ -225,34 +225,3 @@ func tally(requests []lab.Request) string {
 	}
 	return strings.Join(text, ", ")
 }
-
-// A VIP that comes back to a node is told by the event that is there, whose count grows.
-func TestEventsThatRepeatAreCounted(t *testing.T) {
-	b := begin(t, 2*time.Minute)
-	web := lab.Backend{Namespace: namespace, Name: "returns", Replicas: 1}
-	b.apply(pool("returns", "192.168.1.240-192.168.1.249"), advertisement("returns", "returns"), web.YAML())
-	vip := b.address("returns")
-	nodes, err := b.Nodes(b.ctx)
-	b.must(err)
-	schedulable := func(ctx context.Context, verb string, nodes ...string) error {
-		_, err := b.Kubectl(ctx, append([]string{verb}, nodes...)...)
-		return err
-	}
-	all := slices.Clone(nodes)
-	b.later(func(ctx context.Context) error { return schedulable(ctx, "uncordon", all...) })
-
-	first, err := b.AwaitHolder(b.ctx, vip, lab.Anybody)
-	b.must(err)
-	b.event("returns", "nodeAssigned")
-	b.must(schedulable(b.ctx, "cordon", first))
-	_, err = b.AwaitHolder(b.ctx, vip, lab.AnybodyBut(first))
-	b.must(err)
-	b.must(schedulable(b.ctx, "uncordon", first))
-	b.must(schedulable(b.ctx, "cordon", slices.DeleteFunc(nodes, func(node string) bool { return node == first })...))
-	_, err = b.AwaitHolder(b.ctx, vip, func(node string) bool { return node == first })
-	b.must(err)
-	_, err = b.AwaitEvent(b.ctx, namespace, "returns", "nodeAssigned", func(e corev1.Event) bool {
-		return strings.Contains(e.Message, first) && e.Count == 2
-	})
-	b.must(err)
-}
