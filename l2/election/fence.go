@@ -208,7 +208,7 @@ func (c *Core) noticeReturns(v *View) {
 	}
 	if returned {
 		c.returnedAt = v.Now
-		if alone { // the others may have ended this speaker's session meanwhile
+		if alone {
 			c.aloneUntil = v.Now
 		}
 		c.returns = nil
@@ -225,7 +225,7 @@ var returnTimes = [...]time.Duration{0, 100 * time.Millisecond, 300 * time.Milli
 // announceReturns makes a speaker with a live session announce its VIPs after a return, and one without, or that heard nobody and has not been told
 // since that it has one, ask who else answers for them. With many VIPs a round of questions takes longer, and the next waits for its end.
 func (c *Core) announceReturns(v *View, out *Actions) {
-	renewed := c.renewed(v) && (c.aloneUntil.IsZero() || v.Ack.After(c.aloneUntil))
+	renewed := c.renewed(v) && !c.mayHaveEnded(v)
 	if renewed {
 		c.toAsk = nil
 	}
@@ -245,6 +245,12 @@ func (c *Core) announceReturns(v *View, out *Actions) {
 		}
 		c.toAsk = c.toAsk[1:]
 	}
+}
+
+// mayHaveEnded says that others may have ended this speaker's session, however fresh it looks: it heard nobody for a while, and the API server has not
+// acknowledged a write since.
+func (c *Core) mayHaveEnded(v *View) bool {
+	return !c.aloneUntil.IsZero() && !v.Ack.After(c.aloneUntil)
 }
 
 // within says whether something happened, and no longer ago than that.

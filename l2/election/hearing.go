@@ -44,6 +44,9 @@ func (c *Core) sight(v *View, sighting Sighting, out *Actions) {
 		}
 	default:
 		c.read(v, vip, out)
+		if vip.answering && c.older(v, sighting.Node) {
+			c.yield(v, vip, "another speaker announces it, which the API server has acknowledged since this one was cut off", out)
+		}
 	}
 }
 
@@ -56,10 +59,22 @@ func (c *Core) justTook(v *View, vip *vip, from string) bool {
 // newer says that neither this speaker's session nor the other's is fresh, and that this one's last acknowledged write is the
 // newer: if both have been cut off from the API server, this one knew it last, and stays (E7).
 func (c *Core) newer(v *View, node string) bool {
+	acked, heard := c.acked(v, node)
+	return heard && !c.renewed(v) && v.Now.Sub(acked) >= c.timing.RenewDeadline && v.Ack.After(acked)
+}
+
+// older says that others may have ended this speaker's session, and that the other's last acknowledged write is the newer: that one knows better whose the VIP is,
+// and this one does not wait for the API server to say so (E7). It is newer by a period at least, so that of two which both were alone one stays.
+func (c *Core) older(v *View, node string) bool {
+	acked, heard := c.acked(v, node)
+	return heard && c.mayHaveEnded(v) && acked.Sub(v.Ack) >= c.timing.Period
+}
+
+// acked is when the API server last acknowledged a write of another speaker, as that one said lately: what it said long ago says nothing of its writes since.
+func (c *Core) acked(v *View, node string) (at time.Time, heard bool) {
 	epoch := v.Sessions[node].Epoch
 	last, heard := v.Liveness.Last(string(epoch))
-	heard = heard && within(c.silenceOf(v, epoch), last.HeardAt, v.Now) // what it said long ago says nothing of its writes since
-	return heard && !c.renewed(v) && v.Now.Sub(last.AckedAt) >= c.timing.RenewDeadline && v.Ack.After(last.AckedAt)
+	return last.AckedAt, heard && within(c.silenceOf(v, epoch), last.HeardAt, v.Now)
 }
 
 // read doubts that a VIP which this speaker answers for is its own, and asks the API server, unless that is being asked already, or for too many VIPs:
@@ -92,9 +107,11 @@ func (c *Core) ReadEnded(address netip.Addr, answered bool, now time.Time) {
 	}
 	vip.reading = time.Time{}
 	switch {
-	case answered || vip.rightful:
-		vip.yielded, vip.doubtedAt, vip.announcedAt = false, time.Time{}, time.Time{} // if it is ours, announce; if not, the records say so
-		vip.refutedAt = now
+	case answered || vip.rightful: // if it is ours, announce; if not, the records say so, and the doubt was right
+		vip.yielded, vip.doubtedAt, vip.announcedAt = false, time.Time{}, time.Time{}
+		if vip.lostAt.IsZero() {
+			vip.refutedAt = now
+		}
 	case vip.answering && !vip.lied(now):
 		vip.yielded, vip.quietFrom = true, now
 	}
@@ -113,7 +130,7 @@ func (c *Core) yieldOrReturn(v *View, vip *vip, lease Lease, standing standing, 
 	switch {
 	case !c.valid(v): // another may have taken its session for expired long ago
 		wait = 0
-	case vip.lied(v.Now):
+	case vip.lied(v.Now) && !c.mayHaveEnded(v): // what proved wrong before that says nothing of what is so since
 		wait += c.timing.RetryPeriod
 	}
 	if !vip.doubtedAt.IsZero() && v.Now.Sub(vip.doubtedAt) >= wait && vip.answering && !vip.rightful {
