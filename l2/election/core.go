@@ -3,6 +3,7 @@
 package election
 
 import (
+	"iter"
 	"maps"
 	"net/netip"
 	"slices"
@@ -194,9 +195,11 @@ type Core struct {
 	// renewedSince: since when, without a break, its own session was freshly renewed and its loop turned; reachedSince is the
 	// same but for its loop, and turningSince but for its session.
 	renewedSince, reachedSince, turningSince time.Time
-	takesFrom                                time.Time
+	// takesFrom is the end of its back-off.
+	takesFrom time.Time
 	// takesSince: since when, without a break, this speaker may take VIPs; zero while it may not.
-	takesSince   time.Time
+	takesSince time.Time
+	// isolated: neither the gateway nor any other speaker is heard (E9).
 	isolated     bool
 	askedGateway time.Time
 	// askingSince: since when, without a break, the gateway has been asked more often than once a second.
@@ -215,8 +218,8 @@ type Core struct {
 	aloneUntil   time.Time            // the last return before which nobody was heard
 	heard        map[string]time.Time // epochs that were not silent at the last step, and since when
 	movedAt      time.Time            // when a VIP was last handed over without need
-	gatewayKnown bool
-	linkDown     bool
+	gatewayKnown bool                 // the gateway has answered
+	linkDown     bool                 // at the last step
 	// asks is how many probes for what this speaker answers for may be sent now; toAsk is what is left of a round of them after a return.
 	asks  float64
 	reads float64 // how many reads of VIPs may begin now
@@ -319,6 +322,17 @@ func (c *Core) vip(address netip.Addr) *vip {
 		c.ordered = nil
 	}
 	return state
+}
+
+// others are the sessions of the other speakers, by node.
+func (c *Core) others(v *View) iter.Seq2[string, Session] {
+	return func(yield func(string, Session) bool) {
+		for node, session := range v.Sessions {
+			if node != c.node && session.Epoch != "" && !yield(node, session) {
+				return
+			}
+		}
+	}
 }
 
 // valid says whether this speaker's own session can still count as its own: nobody else may have taken it for expired.

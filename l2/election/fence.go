@@ -68,10 +68,7 @@ func (c *Core) gatewaySilent(v *View, floor time.Time) bool {
 // at the earliest: who stood still did not listen, and silence counts only from when this speaker's loop turned again.
 func (c *Core) alone(v *View, floor time.Time) bool {
 	others := false
-	for node, session := range v.Sessions {
-		if node == c.node || session.Epoch == "" {
-			continue
-		}
+	for _, session := range c.others(v) {
 		if at, ok := v.Liveness.LastHeard(string(session.Epoch)); ok && v.Now.Sub(later(at, floor)) < gatewaySilence {
 			return false
 		}
@@ -87,10 +84,7 @@ func (c *Core) fence(v *View, out *Actions) {
 	if !v.Synced || v.Leaving || !c.renewed(v) || c.isolated || v.LinkDown {
 		return
 	}
-	for node, session := range v.Sessions {
-		if node == c.node || session.Epoch == "" {
-			continue
-		}
+	for node, session := range c.others(v) {
 		since, wait, reason := c.suspect(v, session)
 		if v.Now.Sub(since) < wait || v.Now.Sub(since) < wait+time.Duration(c.turn(v, node))*c.timing.Stagger/3 {
 			continue
@@ -117,7 +111,7 @@ func (c *Core) suspect(v *View, session Session) (since time.Time, wait time.Dur
 	if v.Now.Sub(lifeless) >= session.Duration {
 		return lifeless, session.Duration, "session not renewed for its whole duration"
 	}
-	if patience := max(spared, session.Duration); v.Now.Sub(later(session.ChangedAt, c.reachedSince)) >= patience && v.Now.Sub(unchanged) >= session.unrenewed() {
+	if patience := max(spared, session.Duration); v.Now.Sub(later(session.ChangedAt, c.reachedSince)) >= patience && c.unrenewed(v, session) {
 		return later(session.ChangedAt, c.reachedSince), patience, "session not renewed for 40 s or its duration, though its speaker is heard"
 	}
 	byDuration := func() (time.Time, time.Duration, string) { return lifeless, session.Duration, "" }
@@ -147,7 +141,7 @@ func (c *Core) suspect(v *View, session Session) (since time.Time, wait time.Dur
 	if !within(gatewaySilence, answered, v.Now) { // it answered at first: its own silence counts from then
 		return later(silent, answered), silence, "heartbeats and address of the node silent while the gateway answers"
 	}
-	if v.Now.Sub(unchanged) >= session.unrenewed() {
+	if c.unrenewed(v, session) {
 		return silent, silence, "heartbeats silent and session not renewed while the gateway and the node answer"
 	}
 	return byDuration()
@@ -162,11 +156,8 @@ func (c *Core) lostGateway(v *View) bool {
 // turn is this speaker's place among those who may fence a node.
 func (c *Core) turn(v *View, suspect string) int {
 	place := 0
-	for node, session := range v.Sessions {
-		if node == suspect || node == c.node || session.Epoch == "" {
-			continue
-		}
-		if node < c.node && c.hears(v, session.Epoch) {
+	for node, session := range c.others(v) {
+		if node != suspect && node < c.node && c.hears(v, session.Epoch) {
 			place++
 		}
 	}
@@ -183,10 +174,7 @@ func (c *Core) noticeReturns(v *View) {
 	if !c.gatewayKnown && !v.GatewayAnsweredAt.IsZero() {
 		c.gatewayKnown, returned = true, true
 	}
-	for node, session := range v.Sessions {
-		if node == c.node || session.Epoch == "" {
-			continue
-		}
+	for _, session := range c.others(v) {
 		epoch := string(session.Epoch)
 		at, ok := v.Liveness.LastHeard(epoch)
 		_, before := c.heard[epoch]

@@ -106,8 +106,6 @@ func (s *Speaker) turn(ctx context.Context, beat bool) {
 	s.dropElectors()
 	if beat {
 		s.beat(now)
-	}
-	if beat {
 		s.countMembers(now)
 	}
 	s.summary(now)
@@ -227,7 +225,7 @@ func (s *Speaker) beat(now time.Time) {
 		Epoch:          string(s.view.Epoch),
 		Sequence:       s.sequence,
 		Period:         s.core.timing.Period,
-		GatewayAnswers: !s.view.GatewayAnsweredAt.IsZero() && now.Sub(s.view.GatewayAnsweredAt) < time.Second+gatewaySilence,
+		GatewayAnswers: s.gatewayAnswers(now),
 		AckAge:         now.Sub(s.view.Ack),
 		Hears:          s.judge.Hearings(now),
 	}, now)

@@ -70,7 +70,7 @@ func (s *Speaker) status(now time.Time) inspect.Status {
 
 // gatewayAnswers is what heartbeats say of the gateway, which is asked every second.
 func (s *Speaker) gatewayAnswers(now time.Time) bool {
-	return within(time.Second+gatewaySilence, s.view.GatewayAnsweredAt, now)
+	return !s.view.GatewayAnsweredAt.IsZero() && now.Sub(s.view.GatewayAnsweredAt) < time.Second+gatewaySilence
 }
 
 // whyTakesNone says why the speaker takes no VIPs, and for how much longer if that is known; empty when it takes them.

@@ -36,10 +36,7 @@ func (c *Core) askSuspects(v *View, out *Actions) {
 	able := c.renewed(v) && !c.isolated && !v.LinkDown && !c.gatewaySince.IsZero() // to fence for it
 	suspected := map[Epoch]bool{}
 	var asking, waiting []Session
-	for node, session := range v.Sessions {
-		if node == c.node || session.Epoch == "" {
-			continue
-		}
+	for _, session := range c.others(v) {
 		heard, ever := v.Liveness.LastHeard(string(session.Epoch))
 		if !ever || within(suspicionPeriods*v.Liveness.Period(string(session.Epoch)), heard, v.Now) {
 			continue
