@@ -26,7 +26,13 @@ func trim(object any) (any, error) {
 				conditions = append(conditions, corev1.NodeCondition{Type: condition.Type, Status: condition.Status})
 			}
 		}
-		it.Status = corev1.NodeStatus{Conditions: conditions}
+		var addresses []corev1.NodeAddress // which are nobody's to announce
+		for _, address := range it.Status.Addresses {
+			if address.Type == corev1.NodeInternalIP {
+				addresses = append(addresses, address)
+			}
+		}
+		it.Status = corev1.NodeStatus{Conditions: conditions, Addresses: addresses}
 	case *corev1.Service:
 		it.ObjectMeta = identity(it.ObjectMeta)
 		it.Spec = corev1.ServiceSpec{

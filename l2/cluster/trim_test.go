@@ -46,7 +46,8 @@ func fullNode(name string) *corev1.Node {
 		ObjectMeta: full("", name, map[string]string{"zone": "a", corev1.LabelHostname: name}),
 		Spec:       corev1.NodeSpec{Unschedulable: true, PodCIDR: "10.244.1.0/24", Taints: []corev1.Taint{{Key: "x"}}},
 		Status: corev1.NodeStatus{
-			Capacity: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("64")},
+			Capacity:  corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("64")},
+			Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "172.16.0.7"}, {Type: corev1.NodeHostName, Address: name}},
 			Conditions: []corev1.NodeCondition{
 				{Type: corev1.NodeReady, Status: corev1.ConditionTrue},
 				{Type: corev1.NodeNetworkUnavailable, Status: corev1.ConditionFalse, Reason: "CNI", LastHeartbeatTime: metav1.Now()},
@@ -110,7 +111,10 @@ func TestTrim(t *testing.T) {
 		{"node", fullNode("node-1"), &corev1.Node{
 			ObjectMeta: left("", "node-1", map[string]string{"zone": "a", corev1.LabelHostname: "node-1"}),
 			Spec:       corev1.NodeSpec{Unschedulable: true, Taints: []corev1.Taint{{Key: "x"}}},
-			Status:     corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeNetworkUnavailable, Status: corev1.ConditionFalse}}},
+			Status: corev1.NodeStatus{
+				Conditions: []corev1.NodeCondition{{Type: corev1.NodeNetworkUnavailable, Status: corev1.ConditionFalse}},
+				Addresses:  []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "172.16.0.7"}},
+			},
 		}},
 		{"service", fullService("web", "192.168.1.240"), &corev1.Service{
 			ObjectMeta: left("default", "web", map[string]string{"app": "web"}),
@@ -201,6 +205,8 @@ func TestOnlyWhatThePlanReadsMatters(t *testing.T) {
 		{"node label", func() any { return fullNode("n") }, func(o any) { o.(*corev1.Node).Labels["zone"] = "b" }, true},
 		{"taint", func() any { return fullNode("n") }, func(o any) { o.(*corev1.Node).Spec.Taints[0].Key = "y" }, true},
 		{"network unavailable", func() any { return fullNode("n") }, func(o any) { o.(*corev1.Node).Status.Conditions[1].Status = corev1.ConditionTrue }, true},
+		{"a node's address", func() any { return fullNode("n") }, func(o any) { o.(*corev1.Node).Status.Addresses[0].Address = "172.16.0.8" }, true},
+		{"a node's other name", func() any { return fullNode("n") }, func(o any) { o.(*corev1.Node).Status.Addresses[1].Address = "other" }, false},
 		{"node being deleted", func() any { return fullNode("n") }, func(o any) { o.(*corev1.Node).DeletionTimestamp = ptr.To(metav1.Now()) }, true},
 		{"a Service's ports", func() any { return fullService("a", "10.0.0.1") }, func(o any) { o.(*corev1.Service).Spec.Ports = nil }, false},
 		{"a Service's annotations", func() any { return fullService("a", "10.0.0.1") }, func(o any) { o.(*corev1.Service).Annotations = nil }, false},
