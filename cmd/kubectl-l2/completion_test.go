@@ -5,7 +5,6 @@ package main
 import (
 	"bytes"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,8 +35,7 @@ func completed(t *testing.T, args ...string) []string {
 // cluster is an API server that has namespaces and Services, and a kubeconfig that leads to it, whose namespace is shop.
 func cluster(t *testing.T) (kubeconfig string) {
 	t.Helper()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
+	return kubeconfigOf(t, func(w http.ResponseWriter, r *http.Request) {
 		answer, found := map[string]string{
 			"/api/v1/namespaces": `{"kind": "NamespaceList", "apiVersion": "v1", "items": [{"metadata": {"name": "default"}}, {"metadata": {"name": "shop"}}]}`,
 			"/api/v1/namespaces/shop/services": `{"kind": "ServiceList", "apiVersion": "v1", "items": [
@@ -49,15 +47,7 @@ func cluster(t *testing.T) (kubeconfig string) {
 			w.WriteHeader(http.StatusNotFound)
 		}
 		_, _ = w.Write([]byte(answer))
-	}))
-	t.Cleanup(server.Close)
-	kubeconfig = filepath.Join(t.TempDir(), "config")
-	text := `{"apiVersion": "v1", "kind": "Config", "current-context": "a", "clusters": [{"name": "a", "cluster": {"server": "` + server.URL +
-		`"}}], "contexts": [{"name": "a", "context": {"cluster": "a", "namespace": "shop"}}]}`
-	if err := os.WriteFile(kubeconfig, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return kubeconfig
+	})
 }
 
 // Commands, Services, addresses, namespaces and formats are completed, and never files.

@@ -23,7 +23,8 @@ func newExplainCommand(o *options) *cobra.Command {
 		Short: "Explain why a Service has its address, or none, and who announces it",
 		Long: `Explain, step by step, how a Service came by its address or why it has none: what it asks for, and of each pool, in
 the order in which they are tried, what it gives or why it does not. Then, of each address, who announces it since when, and
-of each node whether it may and if not why not. It ends with what to do, if anything is.
+of each node whether it may and if not why not. Last come the events of the Service, also of the one that has the address if no other
+shares it, and what to do, if anything is.
 
 The decisions are made here by the code of the controller and of the speakers, from what the API server has.`,
 		Example: `  kubectl l2 explain web
@@ -62,7 +63,11 @@ func (o *options) explain(ctx context.Context, subject string) error {
 func (o *options) explanation(ctx context.Context, c *snapshot.Collector, taken *snapshot.Snapshot, subject string) (view.Explanation, error) {
 	if address, err := netip.ParseAddr(subject); err == nil {
 		o.probe(ctx, c, taken, address)
-		return view.NewExplainer(taken).Address(address), nil
+		explainer := view.NewExplainer(taken)
+		if services := explainer.ServicesWith(address); len(services) == 1 {
+			c.ServiceEvents(ctx, services[0].Namespace, services[0].Name)
+		}
+		return explainer.Address(address), nil
 	}
 	namespace, err := o.namespace()
 	if err != nil {
@@ -76,8 +81,8 @@ func (o *options) explanation(ctx context.Context, c *snapshot.Collector, taken 
 		namespace, name = in, rest
 	}
 	service := taken.Service(namespace, name)
-	if service == nil && !taken.CouldRead(snapshot.Services) {
-		return view.Explanation{}, fmt.Errorf("Services of all namespaces must be read to explain one, since they share the pools: %s", whyUnread(taken, snapshot.Services))
+	if why, unread := whyUnread(taken.Unread, snapshot.Services); service == nil && unread {
+		return view.Explanation{}, fmt.Errorf("Services of all namespaces must be read to explain one, since they share the pools: %s", why)
 	}
 	if service == nil {
 		return view.Explanation{}, fmt.Errorf("there is no Service %s in namespace %s: write NAMESPACE/NAME, or an address", name, namespace)
@@ -89,15 +94,6 @@ func (o *options) explanation(ctx context.Context, c *snapshot.Collector, taken 
 		}
 	}
 	return view.NewExplainer(taken).Service(service), nil
-}
-
-func whyUnread(taken *snapshot.Snapshot, what string) string {
-	for _, each := range taken.Unread {
-		if each.What == what {
-			return each.Why
-		}
-	}
-	return ""
 }
 
 // probe asks the LAN who answers for an address.

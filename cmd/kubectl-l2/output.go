@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/printers"
@@ -62,6 +63,15 @@ func (o *options) unread(list []snapshot.Unread) {
 	for _, each := range list {
 		fmt.Fprintf(o.errors, "could not read %s: %s\n", each.What, each.Why)
 	}
+}
+
+// whyUnread says why one of several kinds of things could not be read, if that is so.
+func whyUnread(list []snapshot.Unread, whats ...string) (why string, unread bool) {
+	i := slices.IndexFunc(list, func(each snapshot.Unread) bool { return slices.Contains(whats, each.What) })
+	if i < 0 {
+		return "", false
+	}
+	return list[i].Why, true
 }
 
 // paint colours a text on a terminal, and nowhere else.

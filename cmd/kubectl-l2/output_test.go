@@ -7,8 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -143,22 +145,57 @@ func TestNoColourInFiles(t *testing.T) {
 	}
 }
 
-// Only what changed is shown again.
+// While watching, only what changed is shown again, and what is there no more is shown once, as Gone.
 func TestChangedOnly(t *testing.T) {
-	before, s := view.StatusOf(sick(), all), sick()
-	if same := changedOnly(before, view.StatusOf(sick(), all)); len(same.VIPs)+len(same.Waiting) != 0 {
-		t.Errorf("nothing changed, and %+v is shown", same)
-	}
 	holder := "node-3"
-	for _, lease := range s.Leases {
-		if lease.Name == "vip-"+test.VIP {
-			lease.Spec.HolderIdentity = &holder
-			lease.Annotations["cloud-provider-l2/epoch"] = "node-3/e"
-		}
+	remove := func(s *snapshot.Snapshot, name string) {
+		s.Services = slices.DeleteFunc(s.Services, func(service *corev1.Service) bool { return service.Name == name })
 	}
-	changed := changedOnly(before, view.StatusOf(s, all))
-	if len(changed.VIPs) != 1 || changed.VIPs[0].Node != "node-3" || len(changed.Waiting) != 0 {
-		t.Errorf("shown: %+v", changed)
+	for name, tc := range map[string]struct {
+		change func(*snapshot.Snapshot)
+		want   []string // address, Service, node and state of each row
+	}{
+		"nothing": {func(*snapshot.Snapshot) {}, nil},
+		"another node has it": {func(s *snapshot.Snapshot) {
+			for _, lease := range s.Leases {
+				if lease.Name == "vip-"+test.VIP {
+					lease.Spec.HolderIdentity = &holder
+					lease.Annotations["cloud-provider-l2/epoch"] = "node-3/e"
+				}
+			}
+		}, []string{"192.168.1.240 default/web node-3 Announcing"}},
+		"its Service is deleted":           {func(s *snapshot.Snapshot) { remove(s, "dark") }, []string{"192.168.1.241 default/dark <none> Gone", "<pending> default/late <none> NoAddress"}},
+		"its Service is not asked for now": {func(s *snapshot.Snapshot) { s.Service("default", "dark").Labels["tier"] = "" }, []string{"192.168.1.241 default/dark <none> Gone"}},
+		"its Service moves": {func(s *snapshot.Snapshot) {
+			s.Pools[0].Spec.Addresses = []string{"192.168.1.240-192.168.1.242"}
+			s.Service("default", "dark").Status.LoadBalancer.Ingress[0].IP = "192.168.1.242"
+			remove(s, "late")
+		}, []string{"192.168.1.242 default/dark <none> NoReadyEndpoints", "192.168.1.241 default/dark <none> Gone", "<pending> default/late <none> Gone"}},
+		"who waited has an address": {func(s *snapshot.Snapshot) {
+			remove(s, "dark")
+			s.Service("default", "late").Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.168.1.241"}}
+		}, []string{"192.168.1.241 default/late <none> NoReadyEndpoints"}},
+		"who waited is deleted": {func(s *snapshot.Snapshot) { remove(s, "late") }, []string{"<pending> default/late <none> Gone"}},
+		"who waits cannot be told": {func(s *snapshot.Snapshot) {
+			s.Namespaces, s.Unread = nil, []snapshot.Unread{{What: snapshot.Namespaces, Why: "forbidden"}}
+		}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := func(service *corev1.Service) bool { _, hidden := service.Labels["tier"]; return !hidden }
+			s := sick()
+			for _, service := range s.Services {
+				service.Labels = map[string]string{}
+			}
+			before := view.StatusOf(s, want)
+			tc.change(s)
+			var got []string
+			for _, row := range vipRows(changedOnly(before, view.StatusOf(s, want))) {
+				got = append(got, fmt.Sprint(row[0], " ", row[1], " ", row[3], " ", row[4]))
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("rows (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 

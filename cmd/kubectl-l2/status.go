@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -34,7 +33,8 @@ func newStatusCommand(o *options) *cobra.Command {
 		Use:   "status",
 		Short: "Show addresses and who announces them, pools and speakers",
 		Long: `Show the addresses of the Services in a namespace, or in all with -A: the node that announces each, on which interface,
-since when, how often it has moved, and which nodes stand by, the next first. Pools and speakers are shown too.`,
+since when, how often it has moved, and which nodes stand by, the next first. Pools and speakers are shown too. With -w, an address
+that no Service has any more is shown once more, in state Gone.`,
 		Example: `  kubectl l2 status -A
   kubectl l2 status -n shop -l app=web -o wide
   kubectl l2 status -A -w
@@ -153,8 +153,11 @@ func vipRows(status view.Status) (rows [][]any) {
 		})
 	}
 	for _, waiting := range status.Waiting {
-		none := orNone("")
-		rows = append(rows, []any{"<pending>", waiting.Service, none, none, "NoAddress", none, none, 0, none, none, waiting.Reason})
+		none, state := orNone(""), "NoAddress"
+		if waiting.Gone {
+			state = view.ReasonGone
+		}
+		rows = append(rows, []any{"<pending>", waiting.Service, none, none, state, none, none, 0, none, none, waiting.Reason})
 	}
 	return rows
 }
@@ -237,6 +240,10 @@ func (s *statusOptions) follow(ctx context.Context, c *snapshot.Collector, want 
 			fmt.Fprintln(s.errors, err) // the API server may come back
 			continue
 		}
+		if why, unread := whyUnread(status.Unread, snapshot.Services); unread {
+			fmt.Fprintf(s.errors, "could not read %s: %s\n", snapshot.Services, why)
+			continue
+		}
 		changed := changedOnly(last, status)
 		last = status
 		if len(changed.VIPs)+len(changed.Waiting) == 0 {
@@ -254,17 +261,51 @@ func (s *statusOptions) follow(ctx context.Context, c *snapshot.Collector, want 
 	}
 }
 
-// changedOnly leaves out of a status what was so before.
+// changedOnly leaves out of a status what was so before, and adds what is there no more. Services could be read for both.
 func changedOnly(before, now view.Status) view.Status {
-	known := map[netip.Addr]string{}
 	key := func(vip view.VIP) string {
 		vip.Since = nil // told by another clock, and together with moves
 		return fmt.Sprintf("%+v", vip)
 	}
+	vips, waiting := map[netip.Addr]string{}, map[string]view.Waiting{} // as before
 	for _, vip := range before.VIPs {
-		known[vip.Address] = key(vip)
+		vips[vip.Address] = key(vip)
 	}
-	now.VIPs = slices.DeleteFunc(slices.Clone(now.VIPs), func(vip view.VIP) bool { return known[vip.Address] == key(vip) })
-	now.Waiting = slices.DeleteFunc(slices.Clone(now.Waiting), func(waiting view.Waiting) bool { return slices.Contains(before.Waiting, waiting) })
-	return now
+	for _, each := range before.Waiting {
+		waiting[each.Service] = each
+	}
+	changed := now
+	changed.VIPs, changed.Waiting = []view.VIP{}, nil
+	still, served := map[netip.Addr]bool{}, map[string]bool{} // now; Services that wait are served, too
+	for _, vip := range now.VIPs {
+		still[vip.Address] = true
+		for _, service := range vip.Services {
+			served[service] = true
+		}
+		if vips[vip.Address] != key(vip) {
+			changed.VIPs = append(changed.VIPs, vip)
+		}
+	}
+	for _, vip := range before.VIPs {
+		if !still[vip.Address] {
+			changed.VIPs = append(changed.VIPs, view.VIP{
+				Address: vip.Address, Services: vip.Services, Pool: vip.Pool, Moves: vip.Moves, Reason: view.ReasonGone, Message: "no Service that was asked for has it any more",
+			})
+		}
+	}
+	for _, each := range now.Waiting {
+		if waiting[each.Service] != each {
+			changed.Waiting = append(changed.Waiting, each)
+		}
+		served[each.Service] = true
+	}
+	if _, unread := whyUnread(now.Unread, snapshot.Pools, snapshot.Namespaces); unread {
+		return changed // who waits is not known
+	}
+	for _, each := range before.Waiting {
+		if !served[each.Service] {
+			changed.Waiting = append(changed.Waiting, view.Waiting{Service: each.Service, Reason: "it does not wait for an address any more", Gone: true})
+		}
+	}
+	return changed
 }

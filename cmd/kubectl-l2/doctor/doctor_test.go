@@ -242,6 +242,7 @@ func TestChecks(t *testing.T) {
 			s.Pools[0].Spec.Addresses = []string{test.VIP + "/32"}
 			s.Services = append(s.Services, test.Service("late"))
 		}, Error, "1 of 1 in use", "kubectl edit ipaddresspool"},
+		{"services", "the controller has not looked yet", func(s snap) { s.Services = append(s.Services, test.Service("late")) }, Warning, "the controller has not given it yet", "explain late -n default"},
 		{"services", "of another class", func(s snap) {
 			class := "example.com/other"
 			other := test.Service("other")

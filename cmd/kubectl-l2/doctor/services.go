@@ -54,7 +54,11 @@ func services(f *facts) (string, []Finding) {
 		if len(e.Mend) > 0 {
 			mend = strings.Join(e.Mend, "; ")
 		}
-		findings = append(findings, Finding{Severity: Error, Object: "Service " + service.Namespace + "/" + service.Name, Saw: saw, Mend: mend})
+		severity := Error
+		if f.allocation.Waiting[service] == nil {
+			severity = Warning // it may be under way
+		}
+		findings = append(findings, Finding{Severity: severity, Object: "Service " + service.Namespace + "/" + service.Name, Saw: saw, Mend: mend})
 		if len(findings) == mostFindings {
 			findings = append(findings, more(len(waiting)-mostFindings, "Services wait"))
 			break

@@ -23,7 +23,7 @@ type Allocation struct {
 	Overlaps []ipam.Overlap
 	Invalid  map[string][]string
 	// Served are the Services of ours, in the order in which they have a right to what they hold; Waiting are those that do not hold
-	// all they ask for, and why.
+	// all they ask for, and why; nil when what they ask for is there, and the controller has not given it yet.
 	Served  []*corev1.Service
 	Waiting map[*corev1.Service]error
 
@@ -43,8 +43,7 @@ func Allocate(s *snapshot.Snapshot) *Allocation {
 			continue
 		}
 		request := a.request(service)
-		result, err := a.Allocator.Allocate(request, s.Taken)
-		if err != nil || len(recorded(service)) == 0 && len(result.Addresses) == 0 {
+		if _, err := a.Allocator.Allocate(request, s.Taken); err != nil || len(recorded(service)) == 0 {
 			a.Waiting[service] = err
 		}
 	}

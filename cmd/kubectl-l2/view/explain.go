@@ -30,7 +30,7 @@ type Explanation struct {
 	// Verdict is the answer in a sentence; Mend, what to do, is empty when all is well.
 	Verdict string   `json:"verdict"`
 	Mend    []string `json:"mend,omitempty"`
-	// Events on the Service, the latest last.
+	// Events on the Service, the latest last; none when several Services are on the address that was asked for.
 	Events []Event           `json:"events,omitempty"`
 	Unread []snapshot.Unread `json:"unread,omitempty"`
 }
@@ -115,13 +115,17 @@ func (x *Explainer) Service(service *corev1.Service) Explanation {
 
 // Address explains an address, whether or not a Service has it.
 func (x *Explainer) Address(address netip.Addr) Explanation {
-	var services []*corev1.Service
+	return x.explain(address.String(), x.ServicesWith(address), []netip.Addr{address})
+}
+
+// ServicesWith are the Services of ours that have an address.
+func (x *Explainer) ServicesWith(address netip.Addr) (services []*corev1.Service) {
 	for _, name := range x.Announcing.Plan[address].Services {
 		if service := x.Snapshot.Service(name.Namespace, name.Name); service != nil {
 			services = append(services, service)
 		}
 	}
-	return x.explain(address.String(), services, []netip.Addr{address})
+	return services
 }
 
 func (x *Explainer) explain(subject string, services []*corev1.Service, addresses []netip.Addr) Explanation {

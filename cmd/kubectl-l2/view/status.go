@@ -42,6 +42,8 @@ type Status struct {
 type Waiting struct {
 	Service string `json:"service"`
 	Reason  string `json:"reason"`
+	// Gone is set when it waits no more and has no address either. It is told once, by `status -w`.
+	Gone bool `json:"gone,omitempty"`
 }
 
 // Pool is how an IPAddressPool is used.
@@ -100,7 +102,7 @@ func StatusOf(s *snapshot.Snapshot, want func(*corev1.Service) bool) Status {
 	}
 	for _, service := range slices.SortedFunc(maps.Keys(allocation.Waiting), byName) {
 		if want(service) {
-			status.Waiting = append(status.Waiting, Waiting{service.Namespace + "/" + service.Name, whyWaiting(allocation.Waiting[service])})
+			status.Waiting = append(status.Waiting, Waiting{Service: service.Namespace + "/" + service.Name, Reason: whyWaiting(allocation.Waiting[service])})
 		}
 	}
 	usage, advertised := allocation.Usage(), Advertisements(s)

@@ -40,7 +40,7 @@ func TestStatus(t *testing.T) {
 	if candidates := status.VIPs[0].Candidates; len(candidates) != 3 || candidates[0] != "node-2" {
 		t.Errorf("candidates %v: the holder is to be the first of three", candidates)
 	}
-	if diff := cmp.Diff([]Waiting{{"default/late", "no free IPv4 address in pool lan: 1 of 1 in use"}}, status.Waiting); diff != "" {
+	if diff := cmp.Diff([]Waiting{{Service: "default/late", Reason: "no free IPv4 address in pool lan: 1 of 1 in use"}}, status.Waiting); diff != "" {
 		t.Errorf("waiting (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]Pool{{Name: "lan", AutoAssign: true, TotalIPv4: 1, InUseIPv4: 1, Advertised: true}}, status.Pools); diff != "" {
@@ -202,6 +202,11 @@ func TestVerdicts(t *testing.T) {
 			s.Deployments[0].Spec.Template.Spec.Containers[0].Args = []string{"--serve-classless=false"}
 		}, "--serve-classless=false", ""},
 		{"no pool", func(s snap) { s.Pools, s.Services[0] = nil, test.Service("web") }, "there is no IPAddressPool", "create an IPAddressPool in namespace metallb-system"},
+		{"the controller has not looked yet", func(s snap) { s.Services[0] = test.Service("web") }, "Service default/web waits: an address is there for it, and the controller has not given it yet", ""},
+		{"no controller to look", func(s snap) {
+			s.Services[0] = test.Service("web")
+			s.ControllerLease().Spec.HolderIdentity = nil
+		}, "the controller has not given it yet", "no controller leads"},
 		{"no advertisement", func(s snap) { s.Advertisements, s.Leases = nil, s.Leases[:3] }, "NoAdvertisement", "spec.ipAddressPools: [lan]"},
 		{"an advertisement for another pool", func(s snap) {
 			s.Advertisements[0].Spec.IPAddressPools, s.Leases = []string{"nal"}, s.Leases[:3]

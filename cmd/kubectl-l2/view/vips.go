@@ -99,6 +99,8 @@ const (
 	ReasonUnknown = "Unknown"
 	// ReasonElection: nodes may announce it, and none has taken it yet.
 	ReasonElection = "NotTakenYet"
+	// ReasonGone: no Service that was asked for has it any more. It is told once, by `status -w`.
+	ReasonGone = "Gone"
 )
 
 // vip says what is known of a VIP of the plan.
