@@ -61,8 +61,12 @@ func (a *Announcer) followInterfaces(ctx context.Context) error {
 		err = a.follow(ctx, news)
 		news.close()
 		if err != nil {
-			// The kernel drops news that is not read in time. The lists, which are read next, have what was missed.
+			// The kernel drops news that is not read in time. The lists, which are read next, have what was missed, but for what has gone
+			// and come back.
 			a.log.V(2).Info("Interface changes were missed; listing again", "reason", err)
+			for _, l := range *a.links.Load() {
+				l.lostIPv6 = true
+			}
 			pause(ctx, relistInterval)
 		}
 	}
@@ -99,7 +103,10 @@ func (a *Announcer) follow(ctx context.Context, news *subscription) error {
 			if !ok {
 				return errors.New("the address subscription ended")
 			}
-			if a.linkOf(update.LinkIndex) != nil {
+			if l := a.linkOf(update.LinkIndex); l != nil {
+				if !update.NewAddr && update.LinkAddress.IP.To4() == nil {
+					l.lostIPv6 = true
+				}
 				soon()
 			}
 		case <-a.relist:
@@ -214,7 +221,11 @@ func (a *Announcer) update(l *link, state *linkState, isNew bool) (changed bool)
 	case returned && a.config.AnnounceOnReturn(), state.up && !returned && moved:
 		a.announceOn(l)
 	}
-	if !isNew && (returned || !old.hasIPv6() && state.hasIPv6()) {
+	regained := state.hasIPv6() && (l.lostIPv6 || !old.hasIPv6())
+	if state.hasIPv6() {
+		l.lostIPv6 = false
+	}
+	if !isNew && (returned || regained) {
 		l.forgetGroups()
 		signal(a.renew)
 	}

@@ -26,6 +26,10 @@ type link struct {
 	readers sync.WaitGroup
 	changes atomic.Uint64 // announced so far; what tells of an earlier one is no longer sent
 	failed  atomic.Bool   // a socket is of no use any more
+
+	// lostIPv6 says that an IPv6 address has gone, or may have: when it was the last one, the kernel has forgotten the groups, even if
+	// the next list shows another. It is for the goroutine of Announcer.Run alone.
+	lostIPv6 bool
 }
 
 // linkState is what is known of an interface. It is replaced, never changed.
