@@ -27,33 +27,15 @@ func ParseRange(entry string) (Range, error) {
 	return r, nil
 }
 
-// ParseRanges reads all entries of a pool. The ranges are those that can be read; there is an error for each other one,
-// and one for a pool without entries. Errors name the pool.
-func ParseRanges(pool string, entries []string) ([]Range, []error) {
-	if len(entries) == 0 {
-		return nil, []error{fmt.Errorf("pool %s has no addresses: add a range, for example 192.168.1.240-192.168.1.250", pool)}
-	}
-	var ranges []Range
-	var errs []error
-	for _, entry := range entries {
-		r, err := ParseRange(entry)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("pool %s: %w", pool, err))
-			continue
-		}
-		ranges = append(ranges, r)
-	}
-	return ranges, errs
-}
-
-// ParseAddresses reads the addresses that a Service asks for: "192.168.1.240" or "192.168.1.240, fd00::1".
+// ParseAddresses reads the addresses that a Service asks for: "192.168.1.240" or "192.168.1.240, fd00::1". Its error follows the name of what was
+// read, as in "spec.loadBalancerIP names".
 func ParseAddresses(list string) ([]netip.Addr, error) {
 	var addrs []netip.Addr
 	for text := range strings.SplitSeq(list, ",") {
 		text = strings.TrimSpace(text)
 		addr, err := parseAddr(text)
 		if err != nil {
-			return nil, fmt.Errorf("%s %w", Quote(text), err)
+			return nil, fmt.Errorf("%s, which %w", Quote(text), err)
 		}
 		addrs = append(addrs, addr)
 	}

@@ -119,13 +119,9 @@ func addressesOf(svc *v1.Service) ([]netip.Addr, error) {
 	if value == "" {
 		return nil, nil
 	}
-	var addrs []netip.Addr
-	for text := range strings.SplitSeq(value, ",") {
-		addr, err := netip.ParseAddr(strings.TrimSpace(text))
-		if err != nil || addr.Zone() != "" || addr.Is4In6() {
-			return nil, fmt.Errorf("%s names %s, which is not an IP address: write for example 192.168.1.240", key, ipam.Quote(strings.TrimSpace(text)))
-		}
-		addrs = append(addrs, addr)
+	addrs, err := ipam.ParseAddresses(value)
+	if err != nil {
+		return nil, fmt.Errorf("%s names %w", key, err)
 	}
 	return addrs, nil
 }
