@@ -41,7 +41,7 @@ func TestInterfacesAreListedAgainWhenNewsIsMissed(t *testing.T) {
 	waitFor(t, a, "the new MAC", func() bool { return interfaceNamed(a, "lan0").MAC == want })
 	log := logs.GetSink().(ktesting.Underlier).GetBuffer()
 	eventually(t, "the news broke off", func() bool { return strings.Contains(log.String(), "Interface changes were missed") })
-	if mac, ok := ear.ask(clientIP, vip1, askAgain*8); !ok || mac != want {
+	if mac, ok := ear.ask(clientIP, vip1); !ok || mac != want {
 		t.Errorf("answered with %v, %v", mac, ok)
 	}
 	// And news goes on.

@@ -181,15 +181,6 @@ func TestRepliesBesideTheKernel(t *testing.T) {
 	must(t, out.Flush())
 }
 
-func awaitBursts(t testing.TB, a *Announcer) {
-	t.Helper()
-	eventually(t, "the bursts are over", func() bool {
-		a.bursts.mu.Lock()
-		defer a.bursts.mu.Unlock()
-		return len(a.bursts.now)+len(a.bursts.again) == 0
-	})
-}
-
 // The whole way from the wire and back, not only the part that TestAnswerAllocatesNothing sees.
 func TestRepliesOnAWireAllocateNothing(t *testing.T) {
 	client := newLAN6(t)

@@ -4,21 +4,18 @@ package announce
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/mdlayher/arp"
-	"github.com/mdlayher/packet"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"k8s.io/component-base/metrics"
+	"k8s.io/component-base/metrics/testutil"
 	"k8s.io/klog/v2/ktesting"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/internal/lantest"
@@ -140,87 +137,8 @@ func newLAN(t testing.TB) *host {
 	return client
 }
 
-// ear hears and says ARP as the host.
-type ear struct {
-	*arp.Client
-	t   testing.TB
-	mac net.HardwareAddr
-}
-
-func (h *host) listen(t testing.TB) *ear {
-	t.Helper()
-	e := &ear{t: t}
-	h.do(t, func() error {
-		ifi, err := net.InterfaceByName("eth0")
-		if err != nil {
-			return err
-		}
-		conn, err := packet.Listen(ifi, packet.Raw, etherTypeARP, nil)
-		if err != nil {
-			return err
-		}
-		e.mac = ifi.HardwareAddr
-		e.Client, err = arp.New(ifi, conn)
-		return err
-	})
-	t.Cleanup(func() { e.Close() })
-	return e
-}
-
-// say sends a packet to everybody, from the host's MAC.
-func (e *ear) say(operation arp.Operation, from, target netip.Addr) {
-	e.t.Helper()
-	p, err := arp.NewPacket(operation, e.mac, from, make(net.HardwareAddr, 6), target)
-	must(e.t, err)
-	err = e.WriteTo(p, net.HardwareAddr(etherBroadcast[:]))
-	if errors.Is(err, syscall.ENETDOWN) { // was down
-		err = e.WriteTo(p, net.HardwareAddr(etherBroadcast[:]))
-	}
-	must(e.t, err)
-}
-
-// hear returns the next packet that matches, or nil when there is none in the time given.
-func (e *ear) hear(within time.Duration, matches func(*arp.Packet) bool) *arp.Packet {
-	e.t.Helper()
-	must(e.t, e.SetReadDeadline(time.Now().Add(within)))
-	for {
-		p, _, err := e.Read()
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return nil
-		}
-		if errors.Is(err, syscall.ENETDOWN) {
-			continue
-		}
-		must(e.t, err)
-		if matches(p) {
-			return p
-		}
-	}
-}
-
-// askAgain is how long a question waits for its answer before it is repeated, as hosts do. For a moment after a
-// carrier's return the asker's kernel drops without a word what it is given to send.
-const askAgain = 250 * time.Millisecond
-
-// ask asks for an address and returns the MAC in the answer.
-func (e *ear) ask(from, target netip.Addr, within time.Duration) (MAC, bool) {
-	e.t.Helper()
-	for ; ; within -= askAgain {
-		e.say(arp.OperationRequest, from, target)
-		if p := e.hear(min(within, askAgain), func(p *arp.Packet) bool {
-			return p.Operation == arp.OperationReply && p.SenderIP == target && p.TargetIP == from
-		}); p != nil {
-			return MAC(p.SenderHardwareAddr), true
-		}
-		if within <= askAgain {
-			return MAC{}, false
-		}
-	}
-}
-
-func announcementOf(addr netip.Addr) func(*arp.Packet) bool {
-	return func(p *arp.Packet) bool { return p.SenderIP == addr && p.TargetIP == addr }
-}
+// soon is how long that may take which must happen: far longer than it does, for machines are busy.
+const soon = 10 * time.Second
 
 // start runs an announcer on the node until the test ends, and waits until it listens on the interfaces named.
 func start(t testing.TB, config Config, interfaces ...string) *Announcer {
@@ -256,7 +174,7 @@ func start(t testing.TB, config Config, interfaces ...string) *Announcer {
 // waitFor waits until the interfaces are as wanted.
 func waitFor(t testing.TB, a *Announcer, what string, wanted func() bool) {
 	t.Helper()
-	timeout := time.After(10 * time.Second)
+	timeout := time.After(soon)
 	for !wanted() {
 		select {
 		case <-a.Changes():
@@ -271,7 +189,7 @@ func eventually(t testing.TB, what string, check func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	timeout := time.After(10 * time.Second)
+	timeout := time.After(soon)
 	for !check() {
 		select {
 		case <-tick.C:
@@ -281,12 +199,32 @@ func eventually(t testing.TB, what string, check func() bool) {
 	}
 }
 
+// awaitBursts waits until nothing is left to announce. Between its rounds an announcement is in no queue while it is sent: so who sends is
+// woken, which is noticed when that is over.
+func awaitBursts(t testing.TB, a *Announcer) {
+	t.Helper()
+	eventually(t, "the bursts are over", func() bool {
+		signal(a.bursts.woken)
+		eventually(t, "who sends has nothing to send", func() bool { return len(a.bursts.woken) == 0 })
+		return burstsToSend(a) == 0
+	})
+}
+
+// burstsToSend is how many announcements wait, when what sets them off has been dealt with.
+func burstsToSend(a *Announcer) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.bursts.mu.Lock()
+	defer a.bursts.mu.Unlock()
+	return len(a.bursts.now) + len(a.bursts.again)
+}
+
 func nextSighting(t testing.TB, a *Announcer) Sighting {
 	t.Helper()
 	select {
 	case s := <-a.Sightings():
 		return s
-	case <-time.After(5 * time.Second):
+	case <-time.After(soon):
 		t.Fatal("no sighting")
 		return Sighting{}
 	}
@@ -305,6 +243,25 @@ func newTestMetrics(t testing.TB) (*Metrics, metrics.KubeRegistry) {
 	t.Helper()
 	registry := metrics.NewKubeRegistry()
 	return NewMetrics(registry.MustRegister), registry
+}
+
+// dropped is how many packets of a protocol were dropped for a reason.
+func dropped(t testing.TB, registry metrics.KubeRegistry, protocol string, reason DropReason) float64 {
+	t.Helper()
+	drops, err := testutil.GetCounterValuesFromGatherer(registry, "cloud_provider_l2_dropped_packets_total",
+		map[string]string{"protocol": protocol}, "reason")
+	must(t, err)
+	return drops[reason.String()]
+}
+
+// eventuallyDropped waits until so many more packets have been dropped than were before what is done.
+func eventuallyDropped(t testing.TB, registry metrics.KubeRegistry, protocol string, reason DropReason, more float64, do func()) {
+	t.Helper()
+	before := dropped(t, registry, protocol, reason)
+	do()
+	eventually(t, fmt.Sprintf("%v more %s packets dropped: %v", more, protocol, reason), func() bool {
+		return dropped(t, registry, protocol, reason) >= before+more
+	})
 }
 
 func ipNet(addr netip.Addr, ones int) *net.IPNet {
