@@ -7,11 +7,13 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/inspect"
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/internal/lantest"
@@ -46,22 +48,55 @@ func neighbour(t *testing.T, here string, own []string, theirs ...string) string
 			t.Fatal(err)
 		}
 	}
+	// The kernel notices the carrier in its own time.
+	for began := time.Now(); ; time.Sleep(time.Millisecond) {
+		link, err := netlink.LinkByName(here)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if link.Attrs().RawFlags&unix.IFF_RUNNING != 0 && link.Attrs().RawFlags&unix.IFF_LOWER_UP != 0 {
+			break
+		}
+		if time.Since(began) > 10*time.Second {
+			t.Fatalf("interface %s does not run: %+v", here, link.Attrs())
+		}
+	}
 	return other.Attrs().HardwareAddr.String()
+}
+
+// bindByIPVS gives this node an address as kube-proxy in IPVS mode gives it every VIP: on a dummy interface that is up.
+func bindByIPVS(t *testing.T, address string) {
+	t.Helper()
+	attributes := netlink.NewLinkAttrs()
+	attributes.Name = "kube-ipvs0"
+	dummy := &netlink.Dummy{LinkAttrs: attributes}
+	parsed, err := netlink.ParseAddr(address)
+	for _, step := range []func() error{
+		func() error { return err },
+		func() error { return netlink.LinkAdd(dummy) },
+		func() error { return netlink.AddrAdd(dummy, parsed) },
+		func() error { return netlink.LinkSetUp(dummy) },
+	} {
+		if err := step(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func TestWhoAnswersOnTheLAN(t *testing.T) {
 	lantest.Need(t)
-	mac0 := neighbour(t, "lan0", []string{"192.168.7.1/24"}, "192.168.7.2/24", "fd00:7::2/64", "192.168.7.9/24")
-	mac1 := neighbour(t, "lan1", nil, "192.168.7.9/24")
+	mac0 := neighbour(t, "lan0", []string{"192.168.7.1/24"}, "192.168.7.2/24", "192.168.7.3/24", "fd00:7::2/64", "192.168.7.9/24", "192.168.7.10/24")
+	mac1 := neighbour(t, "lan1", nil, "192.168.7.9/24", "192.168.7.10/24")
+	bindByIPVS(t, "192.168.7.250/32")
 	speaker := inspect.Status{
-		Node: "node-1", ExcludeInterfaces: "^lo$",
+		Node: "node-1", ExcludeInterfaces: "^lo$", // kube-ipvs0 is left out by what it is, not only by its name
 		Speakers: []inspect.Speaker{{Node: "node-2", MACs: []string{mac0}}},
 		VIPs: []inspect.VIP{
 			{Address: netip.MustParseAddr("192.168.7.240"), State: inspect.Announcing},
 			{Address: netip.MustParseAddr("192.168.7.241"), State: inspect.InConflict},
 		},
 	}
-	for _, test := range []struct {
+	tests := []struct {
 		name, address string
 		interfaces    []string
 		unknown       error
@@ -73,19 +108,28 @@ func TestWhoAnswersOnTheLAN(t *testing.T) {
 		{name: "two hosts, one of them a stranger", address: "192.168.7.9", answers: []inspect.Answer{
 			{MAC: mac0, Interface: "lan0", Node: "node-2"}, {MAC: mac1, Interface: "lan1"},
 		}},
-		{name: "on one interface only", address: "192.168.7.9", interfaces: []string{"lan1"}, answers: []inspect.Answer{{MAC: mac1, Interface: "lan1"}}},
+		{name: "on one interface only", address: "192.168.7.10", interfaces: []string{"lan1"}, answers: []inspect.Answer{{MAC: mac1, Interface: "lan1"}}},
 		{name: "nobody", address: "192.168.7.77"},
 		{name: "this node itself", address: "192.168.7.1", own: inspect.OwnConfigured},
 		{name: "this node's speaker", address: "192.168.7.240", own: inspect.OwnAnnounced},
+		{name: "a VIP that kube-proxy in IPVS mode gave this node", address: "192.168.7.250"},
 		{name: "a VIP that its speaker does not answer for", address: "192.168.7.241"},
-		{name: "no speaker can be asked", address: "192.168.7.2", unknown: errors.New("it is gone"), answers: []inspect.Answer{{MAC: mac0, Interface: "lan0"}}},
-	} {
+		{name: "no speaker can be asked", address: "192.168.7.3", unknown: errors.New("it is gone"), answers: []inspect.Answer{{MAC: mac0, Interface: "lan0"}}},
+	}
+	// All at once, each with an announcer of its own: an answer goes to all that ask for that address.
+	reports, errs := make([]inspect.Probe, len(tests)), make([]error, len(tests))
+	var asking sync.WaitGroup
+	for i, test := range tests {
+		options := Options{Speaker: speaker, Interfaces: test.interfaces, Timeout: 3 * time.Second} // late is who hears on a busy machine
+		if test.unknown != nil {
+			options.Speaker, options.Unknown = inspect.Status{}, test.unknown
+		}
+		asking.Go(func() { reports[i], errs[i] = Run(t.Context(), netip.MustParseAddr(test.address), options) })
+	}
+	asking.Wait()
+	for i, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			options := Options{Speaker: speaker, Interfaces: test.interfaces, Timeout: 300 * time.Millisecond}
-			if test.unknown != nil {
-				options.Speaker, options.Unknown = inspect.Status{}, test.unknown
-			}
-			report, err := Run(t.Context(), netip.MustParseAddr(test.address), options)
+			report, err := reports[i], errs[i]
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -93,7 +137,7 @@ func TestWhoAnswersOnTheLAN(t *testing.T) {
 				t.Errorf("incomplete because %q", report.Incomplete)
 			}
 			for i, each := range report.Answers {
-				if each.After < 0 || each.After > 0.3 {
+				if each.After < 0 {
 					t.Errorf("answered after %v s", each.After)
 				}
 				report.Answers[i].After = 0

@@ -5,6 +5,7 @@ package lantest
 import (
 	"net"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 )
@@ -41,6 +42,7 @@ func TestWire(t *testing.T) {
 	defer here.Close()
 	_, err = here.Write([]byte("hello"))
 	must(err)
+	must(there.SetReadDeadline(time.Now().Add(10 * time.Second)))
 	buffer := make([]byte, 10)
 	n, from, err := there.ReadFrom(buffer)
 	must(err)
