@@ -3,9 +3,12 @@
 package names
 
 import (
+	"net"
 	"strings"
 	"testing"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 func TestConflict(t *testing.T) {
@@ -48,15 +51,39 @@ func TestConflictRefuses(t *testing.T) {
 	}
 }
 
-// FuzzParseConflict: whatever is read can be written and read again, and is short.
+// FuzzParseConflict: what is read without an error is well-formed, short and printable, and the same when it is written and read again; an error is no
+// longer than people read.
 func FuzzParseConflict(f *testing.F) {
-	f.Add(`{"mac":"02:00:5e:10:00:01","interface":"eth0","node":"node-1","time":"2026-11-23T13:04:05+01:00"}`)
+	for _, text := range []string{
+		`{"mac":"02:00:5e:10:00:01","interface":"eth0","node":"node-1","time":"2026-11-23T13:04:05+01:00"}`,
+		`{"mac":"02-00-5E-10-00-01","interface":"eth0.100","node":"node-1.example.com","time":"1970-01-01T00:00:00Z"}`,
+		`{"mac":"0200.5e10.0001","interface":"a","node":"n","time":"9999-12-31T23:59:59.999999999-00:01"}`,
+		`{"mac":"02:00:5e:10:00:01","mac":"x","interface":"eth0","node":"node-1","time":"2026-11-23T13:04:05Z"}`,
+		`{"mac":null,"interface":7,"node":[],"time":{}}`, "{}", "[]", "null", "", "{", strings.Repeat("[", 1000), strings.Repeat(" ", 2000),
+		`{"mac":"` + strings.Repeat("\x01", 900) + `"}`,
+	} {
+		f.Add(text)
+	}
 	f.Fuzz(func(t *testing.T, text string) {
 		conflict, err := ParseConflict(text)
 		if err != nil {
+			if conflict != (Conflict{}) {
+				t.Fatalf("%q: %+v beside the error %v", text, conflict, err)
+			}
+			if message := err.Error(); len(message) > 8*maxConflict || !strings.Contains(message, AnnotationConflict) {
+				t.Fatalf("%q: %q", text, message)
+			}
 			return
 		}
-		if again, err := ParseConflict(conflict.Format()); err != nil || !again.Time.Equal(conflict.Time.Truncate(time.Second)) || again.MAC != conflict.MAC {
+		if mac, err := net.ParseMAC(conflict.MAC); err != nil || len(mac) != 6 || mac.String() != conflict.MAC {
+			t.Fatalf("%q: mac %q", text, conflict.MAC)
+		}
+		if !validInterface(conflict.Interface) || len(validation.IsDNS1123Subdomain(conflict.Node)) > 0 || conflict.Time.Location() != time.UTC {
+			t.Fatalf("%q: %+v", text, conflict)
+		}
+		again, err := ParseConflict(conflict.Format())
+		conflict.Time = conflict.Time.Truncate(time.Second)
+		if err != nil || again != conflict {
 			t.Fatalf("%q: %+v became %+v, %v", text, conflict, again, err)
 		}
 	})

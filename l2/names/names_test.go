@@ -55,3 +55,25 @@ func FuzzVIPLease(f *testing.F) {
 		}
 	})
 }
+
+// FuzzLeaseNames: a name of a Lease that somebody made up is read only if it is just the one that the address or node has, and never as both.
+func FuzzLeaseNames(f *testing.F) {
+	for _, name := range []string{
+		"", "vip-", "speaker-", "vip-192.168.1.240", "vip-fd00-1--f0", "vip---0", "vip---", "vip-::1", "vip-FD00--1", "vip-010.0.0.1", "vip-1.2.3", "vip-fe80--1%eth0",
+		"vip--ffff-10.0.0.1", "vip---ffff-10.0.0.1", "speaker-node-1", "speaker-vip-10.0.0.1", "vip-speaker-1", "vip-0-0-0-0-0-0-0-0", "cloud-provider-l2-controller",
+	} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		vip, isVIP := ParseVIPLease(name)
+		node, isSession := ParseSessionLease(name)
+		switch {
+		case isVIP && isSession:
+			t.Fatalf("%q is the Lease of %s and of %s", name, vip, node)
+		case isVIP && (!vip.IsValid() || vip.Zone() != "" || vip.Is4In6() || VIPLease(vip) != name || len(validation.IsDNS1123Subdomain(name)) > 0):
+			t.Fatalf("%q is read as the Lease of %v, which is %q", name, vip, VIPLease(vip))
+		case isSession && (node == "" || SessionLease(node) != name):
+			t.Fatalf("%q is read as the Lease of the speaker on %q", name, node)
+		}
+	})
+}
