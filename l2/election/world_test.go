@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/klog/v2"
@@ -40,6 +41,8 @@ type world struct {
 	metrics *Metrics
 	// silent keeps the speakers' logs out of the test's.
 	silent bool
+	// logged is told what a node's speaker says at Info; nil: the test's log has it.
+	logged func(node, line string)
 	// coarse spares large worlds what costs much and matters little: announcements reach only who answers for the VIP too.
 	coarse bool
 
@@ -229,7 +232,10 @@ func (w *world) pass(d time.Duration) {
 func (n *node) start() {
 	w := n.world
 	logger := logr.Discard()
-	if !w.silent {
+	switch {
+	case w.logged != nil:
+		logger = funcr.NewJSON(func(line string) { w.logged(n.name, line) }, funcr.Options{})
+	case !w.silent:
 		logger = ktesting.NewLogger(w.t, ktesting.NewConfig())
 	}
 	ctx, cancel := context.WithCancel(klog.NewContext(context.Background(), logger))
