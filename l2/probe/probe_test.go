@@ -64,20 +64,21 @@ func neighbour(t *testing.T, here string, own []string, theirs ...string) string
 	return other.Attrs().HardwareAddr.String()
 }
 
-// bindByIPVS gives this node an address as kube-proxy in IPVS mode gives it every VIP: on a dummy interface that is up.
+// bindByIPVS gives this node an address as kube-proxy in IPVS mode gives it every VIP: on an interface that is up and does no ARP. That is a
+// dummy interface, which not every kernel makes; a veth without ARP is one to whoever looks at the flags.
 func bindByIPVS(t *testing.T, address string) {
 	t.Helper()
-	attributes := netlink.NewLinkAttrs()
-	attributes.Name = "kube-ipvs0"
-	dummy := &netlink.Dummy{LinkAttrs: attributes}
+	link := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "kube-ipvs0"}, PeerName: "peer-ipvs0"}
 	parsed, err := netlink.ParseAddr(address)
-	for _, step := range []func() error{
-		func() error { return err },
-		func() error { return netlink.LinkAdd(dummy) },
-		func() error { return netlink.AddrAdd(dummy, parsed) },
-		func() error { return netlink.LinkSetUp(dummy) },
-	} {
-		if err := step(); err != nil {
+	if err == nil {
+		err = netlink.LinkAdd(link)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer, err := netlink.LinkByName(link.PeerName)
+	for _, err := range []error{err, netlink.LinkSetARPOff(link), netlink.LinkSetARPOff(peer), netlink.AddrAdd(link, parsed), netlink.LinkSetUp(link), netlink.LinkSetUp(peer)} {
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
