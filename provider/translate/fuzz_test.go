@@ -143,6 +143,8 @@ func FuzzPool(f *testing.F) {
 	f.Add("10.0.0.1/24\nx", "", "Exists", "", false)
 	f.Add("0.0.0.0/0", "a/b/c", "NotIn", "", false)
 	f.Add("192.168.1.0/24\n192.168.1.0/24\n::/0", "a", "Is", "\x00", true)
+	f.Add("0", " ", "DoesNotExist", " ", false)
+	f.Add("", "a\n", "In", "b\n,"+strings.Repeat("x", 1000), false)
 	f.Add("192.168.1.255", "a", "DoesNotExist", "b", true)
 	f.Add("fd00::/64\n1.0.0.0-126.255.255.255", "a", "In", "b", true)
 	f.Fuzz(func(t *testing.T, entries, key, operator, values string, avoidBuggy bool) {

@@ -5,6 +5,8 @@ package translate
 import (
 	"cmp"
 	"fmt"
+	"strings"
+	"unicode"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -64,10 +66,30 @@ func selectorsOf(field string, specs []metav1.LabelSelector) (selectors []ipam.S
 	for i := range specs {
 		parsed, err := metav1.LabelSelectorAsSelector(&specs[i])
 		if err != nil {
-			invalid = append(invalid, fmt.Sprintf("serviceAllocation.%s[%d] matches nothing: %v", field, i, err))
+			invalid = append(invalid, fmt.Sprintf("serviceAllocation.%s[%d] matches nothing: %s", field, i, oneLine(err.Error())))
 			parsed = labels.Nothing()
 		}
 		selectors = append(selectors, selector{parsed})
 	}
 	return selectors, invalid
+}
+
+// mostOfLine is how many characters of an error one line has: it becomes an event, and repeats what a user wrote.
+const mostOfLine = 400
+
+// oneLine makes one line of an error, and cuts what is too long to be read there.
+func oneLine(text string) string {
+	var line strings.Builder
+	n := 0
+	for _, r := range text {
+		if n++; n > mostOfLine {
+			line.WriteRune('…')
+			break
+		}
+		if unicode.IsControl(r) {
+			r = ' '
+		}
+		line.WriteRune(r)
+	}
+	return line.String()
 }
