@@ -18,6 +18,9 @@ import (
 // other's sessions much sooner; this is for when none is left to do so.
 const sessionLapse = 3
 
+// maxDuration bounds what is read of a session's duration, which anybody may have written, as speakers bound it.
+const maxDuration = time.Hour
+
 // sessions is what the session Leases say to one who is no speaker: who has a session, and where each can announce. Whether
 // a session lives is judged by the own clock, since the record last changed.
 type sessions struct {
@@ -47,7 +50,7 @@ func (s *sessions) observe(lease *coordinationv1.Lease, now time.Time) {
 	if !ok || !known.renewed.Equal(spec.RenewTime) {
 		known.renewed, known.changed = *spec.RenewTime, now
 	}
-	known.duration = time.Duration(*spec.LeaseDurationSeconds) * time.Second
+	known.duration = min(time.Duration(*spec.LeaseDurationSeconds)*time.Second, maxDuration)
 	if interfaces := lease.Annotations[names.AnnotationInterfaces]; !ok || interfaces != known.interfaces {
 		known.interfaces, known.speaker = interfaces, plan.Speaker{Interfaces: election.ParseInterfaces(interfaces)}
 	}

@@ -5,7 +5,9 @@ package cluster
 import (
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -86,4 +88,50 @@ func TestInterfacesOfSessions(t *testing.T) {
 			t.Errorf("%q: %s", test.text, diff)
 		}
 	}
+}
+
+// FuzzSessions: whatever somebody wrote on a session Lease, it speaks for no other node, and not for ever, and it is read trimmed as it is whole.
+func FuzzSessions(f *testing.F) {
+	f.Add("speaker-node-2", "node-2/x", int32(4), int64(1700000000), "eth0=192.168.1.12/24;down:eth1=", true)
+	f.Add("speaker-node-1", "", int32(4), int64(0), "", false)
+	f.Add("speaker-node-1", "node-2/x", int32(2147483647), int64(1), ";", true)
+	f.Add("speaker-node-2", "node-1/x", int32(-2147483648), int64(-9223372036854775808), "=", true)
+	f.Add("vip-192.168.1.240", "node-2", int32(1), int64(7), "eth0=", true)
+	f.Add("speaker-", "x", int32(0), int64(9223372036854775807), "down:", true)
+	f.Fuzz(func(t *testing.T, name, holder string, seconds int32, renewed int64, interfaces string, described bool) {
+		now := time.Unix(1800000000, 0)
+		var whole, trimmed sessions
+		for _, s := range []*sessions{&whole, &trimmed} {
+			s.observe(sessionOf("node-1", "node-1/x", now), now)
+		}
+		lease := sessionOf("", holder, time.Unix(renewed, 0))
+		lease.Name, lease.Spec.LeaseDurationSeconds = name, &seconds
+		if lease.Annotations[names.AnnotationInterfaces] = interfaces; !described {
+			lease.Annotations = nil
+		}
+		whole.observe(lease.DeepCopy(), now)
+		small, err := trimLease(lease.DeepCopy())
+		if err != nil {
+			t.Fatal(err)
+		}
+		trimmed.observe(small.(*coordinationv1.Lease), now)
+		if !reflect.DeepEqual(whole, trimmed) {
+			t.Fatalf("whole %+v, trimmed %+v", whole, trimmed)
+		}
+		for node := range whole.speakers(now) {
+			if node != "node-1" && (names.SessionLease(node) != name || holder == "") {
+				t.Fatalf("%q held by %q speaks for %s", name, holder, node)
+			}
+		}
+		if _, speaks := whole.speakers(now)["node-1"]; !speaks && name != names.SessionLease("node-1") {
+			t.Fatalf("%q ended the session of node-1", name)
+		}
+		if left := whole.speakers(now.Add(sessionLapse * maxDuration)); len(left) > 0 {
+			t.Fatalf("%v speak for %d s and more without a renewal", left, seconds)
+		}
+		whole.forget(lease)
+		if _, left := whole.byNode[strings.TrimPrefix(name, names.SessionLease(""))]; left && strings.HasPrefix(name, names.SessionLease("")) {
+			t.Fatalf("%q is gone, and its session is not", name)
+		}
+	})
 }
