@@ -117,6 +117,8 @@ const (
 	unheardDurations = 3
 	// claimRetry after a claim that the API server refused.
 	claimRetry = 100 * time.Millisecond
+	// busyMost is how much longer a candidate waits for those before it, while they take other VIPs.
+	busyMost = 3 * time.Second
 )
 
 // Claim asks for a VIP that nobody holds, or whose holder asks this speaker to take it.
@@ -218,6 +220,7 @@ type Core struct {
 	aloneUntil   time.Time            // the last return before which nobody was heard
 	heard        map[string]time.Time // epochs that were not silent at the last step, and since when
 	movedAt      time.Time            // when a VIP was last handed over without need
+	took         map[string]time.Time // by node: when the records last showed that it took a VIP that nobody held
 	gatewayKnown bool                 // the gateway has answered
 	linkDown     bool                 // at the last step
 	// asks is how many probes for what this speaker answers for may be sent now; toAsk is what is left of a round of them after a return.
@@ -240,6 +243,7 @@ func NewCore(node string, timing Timing, withdrawOnAPILoss bool) *Core {
 		suspects: map[Epoch]*suspect{},
 		fencing:  map[string]time.Time{},
 		heard:    map[string]time.Time{},
+		took:     map[string]time.Time{},
 		vips:     map[netip.Addr]*vip{},
 	}
 }
@@ -302,6 +306,7 @@ func (c *Core) Step(v *View) Actions {
 		}
 	}
 	c.announceReturns(v, &out)
+	maps.DeleteFunc(c.took, func(_ string, at time.Time) bool { return v.Now.Sub(at) > busyMost })
 	c.lastStep = v.Now
 	return out
 }

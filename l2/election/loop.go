@@ -19,6 +19,9 @@ const (
 	stuckLoop = 250 * time.Millisecond
 	// sightedEvery is how often, at most, what is seen on the LAN wakes the decision loop.
 	sightedEvery = 10 * time.Millisecond
+	// wakeRest is how long the loop lets mail gather after a turn that mail began, in times of what that turn took, and wakeRestMost the most of it.
+	// With a thousand VIPs a turn takes a millisecond, and the Leases of a node that died bring hundreds a second.
+	wakeRest, wakeRestMost = 8, 20 * time.Millisecond
 )
 
 // Run elects and announces until the context is done; then it hands its VIPs over, withdraws what is left, releases its
@@ -43,14 +46,18 @@ func (s *Speaker) Run(ctx context.Context) error {
 	s.ticker = time.NewTicker(s.config.Timing.Period)
 	defer s.ticker.Stop()
 	done := ctx.Done()
-	var deadline, sightedAgain <-chan time.Time
-	sighted := s.sighted // nil for a while after each time
+	var deadline, sightedAgain, wakeAgain <-chan time.Time
+	sighted, wake := s.sighted, s.wake // nil for a while after each time
 	for {
-		beat := false
+		beat, woken := false, false
 		select {
 		case <-s.ticker.C:
 			beat = true
-		case <-s.wake:
+		case <-wake:
+			woken = true
+		case <-wakeAgain:
+			wake, wakeAgain = s.wake, nil
+			continue
 		case <-sighted:
 			sighted, sightedAgain = nil, time.After(sightedEvery)
 		case <-sightedAgain:
@@ -67,7 +74,11 @@ func (s *Speaker) Run(ctx context.Context) error {
 		case err := <-sessionEnded:
 			return fmt.Errorf("session of node %s: %w", s.config.Node, err)
 		}
+		began := time.Now()
 		s.turn(background, beat)
+		if woken {
+			wake, wakeAgain = nil, time.After(min(wakeRest*time.Since(began), wakeRestMost))
+		}
 		if s.view.Leaving && s.handedOver() {
 			return s.leave(endSession, sessionEnded)
 		}
@@ -195,17 +206,20 @@ func (s *Speaker) vip(address netip.Addr) plan.VIP {
 	return plan.VIP{Addr: address}
 }
 
-// dropElectors ends the electors of VIPs that the records say are no longer this speaker's. A first claim that still waits for its turn is called off when
-// another has the VIP meanwhile, nobody wants it, or this speaker may not take it any more.
+// dropElectors ends the electors of VIPs that the records say are no longer this speaker's. A claim that still waits for its turn is called off when the
+// API server would refuse it, since the Lease has changed; a first claim also when nobody wants the VIP, or this speaker may not take it any more.
 func (s *Speaker) dropElectors() {
 	takes := s.core.mayTake(&s.view)
 	for vip, elector := range s.electors {
-		_, standing := s.view.standing(s.config.Node, vip)
+		lease, standing := s.view.standing(s.config.Node, vip)
 		state := s.core.vips[vip]
 		_, planned := s.view.Targets[vip]
-		waits := elector.lock.claim.First && !elector.lock.sent.Load()
+		claim := elector.lock.claim
+		waits := !elector.lock.sent.Load()
+		outdated := version(lease.Object) != version(claim.Base.Object)
+		unwanted := claim.First && (!planned || !takes || elector.lock.epoch != s.view.Epoch)
 		switch claiming := state != nil && state.claiming; {
-		case claiming && waits && (standing == theirs || !planned || !takes || elector.lock.epoch != s.view.Epoch):
+		case claiming && waits && (outdated || unwanted):
 			elector.cancel() // and the claim's end is told
 		case !claiming && (standing == theirs || standing == void):
 			elector.cancel()

@@ -84,6 +84,9 @@ func (c *Core) decide(v *View, vip *vip, out *Actions) (known bool) {
 		vip.taken(v)
 	}
 	if standing != void {
+		if standing == theirs && !vip.voidSince.IsZero() {
+			c.took[lease.Holder] = v.Now
+		}
 		vip.voidSince = time.Time{}
 	}
 	switch standing {
@@ -147,10 +150,25 @@ func (c *Core) seek(v *View, vip *vip, lease Lease, target Target, planned bool,
 		if !c.unopposed(v, vip, lease, target, rank, out) {
 			return
 		}
-	} else if v.Now.Sub(later(vip.voidSince, c.takingSince(target))) < time.Duration(rank)*c.timing.Stagger {
-		return // speakers that start together may take VIPs at the same moment: their ranks count from then
+	} else if v.Now.Sub(c.ranksSince(vip, target, rank)) < time.Duration(rank)*c.timing.Stagger {
+		return
 	}
 	c.claim(v, vip, lease, claimReason(target, rank, listed), out)
+}
+
+// ranksSince is from when the ranks of the candidates for a VIP that nobody holds count (E10): since nobody does, and since they may take VIPs, for
+// speakers that start together may do so at the same moment. One before this speaker that is busy taking the other VIPs of a node
+// that died is given more time, up to busyMost: whoever claims what it is about to claim costs both of them a write.
+func (c *Core) ranksSince(vip *vip, target Target, rank int) time.Time {
+	since := later(vip.voidSince, c.takingSince(target))
+	most := since.Add(busyMost)
+	for _, node := range target.Candidates[:min(rank, len(target.Candidates))] {
+		since = later(since, c.took[node])
+	}
+	if since.After(most) {
+		return most
+	}
+	return since
 }
 
 // taken takes in that the records show this speaker as the holder, and showed another or none before. The API server has said so: no doubt of
