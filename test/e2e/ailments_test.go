@@ -201,10 +201,7 @@ func ailments() []ailment {
 	}
 }
 
-const (
-	lan          = "192.168.1.240-192.168.1.249"
-	excludeLabel = "node.kubernetes.io/exclude-from-external-load-balancers"
-)
+const excludeLabel = "node.kubernetes.io/exclude-from-external-load-balancers"
 
 // backend has pods, where what is broken has to do with them.
 func backend() lab.Backend { return lab.Backend{Namespace: namespace, Name: "sick", Replicas: 1} }

@@ -24,7 +24,7 @@ var prefixes = []string{"metallb.io/", "metallb.universe.tf/"}
 
 func TestTwoServicesGetTwoAddresses(t *testing.T) {
 	b := begin(t, time.Minute)
-	b.apply(pool("two", "192.168.1.240-192.168.1.249"))
+	b.apply(pool("two", lan))
 	b.apply(service("one"), service("two"))
 	one, two := b.address("one"), b.address("two")
 	if one == two {
@@ -37,7 +37,7 @@ func TestTwoServicesGetTwoAddresses(t *testing.T) {
 
 func TestRequestedAddressIsHonoured(t *testing.T) {
 	b := begin(t, time.Minute)
-	b.apply(pool("requested", "192.168.1.240-192.168.1.249"))
+	b.apply(pool("requested", lan))
 	for i, prefix := range prefixes {
 		want := fmt.Sprintf("192.168.1.24%d", 5+i)
 		name := fmt.Sprintf("requests-%d", i)

@@ -18,7 +18,7 @@ import (
 func TestVIPIsAnsweredByItsHolderAlone(t *testing.T) {
 	b := begin(t, 2*time.Minute)
 	web := lab.Backend{Namespace: namespace, Name: "alone", Replicas: 2}
-	b.apply(pool("alone", "192.168.1.240-192.168.1.249"), advertisement("alone", "alone"), web.YAML())
+	b.apply(pool("alone", lan), advertisement("alone", "alone"), web.YAML())
 	a := announced{name: web.Name, vip: b.address(web.Name)}
 	b.must(b.AwaitReady(b.ctx, web))
 	a.holder = b.holder(a.vip, lab.Anybody)
@@ -76,7 +76,7 @@ func TestIPv6VIPIsAnsweredByItsHolder(t *testing.T) {
 
 func TestDeletedServiceIsNoLongerAnswered(t *testing.T) {
 	b := begin(t, 2*time.Minute)
-	b.apply(pool("goes", "192.168.1.240-192.168.1.249"), advertisement("goes", "goes"))
+	b.apply(pool("goes", lan), advertisement("goes", "goes"))
 	remove := b.apply(served("goes"))
 	vip := b.address("goes")
 	b.holder(vip, lab.Anybody)
@@ -99,7 +99,7 @@ func TestWithoutAdvertisementNobodyAnswers(t *testing.T) {
 
 func TestNodeSelectorsSayWhoMayHold(t *testing.T) {
 	b := begin(t, 2*time.Minute)
-	b.apply(pool("selected", "192.168.1.240-192.168.1.249"), served("selected"))
+	b.apply(pool("selected", lan), served("selected"))
 	b.apply(advertisementWith("selected", `
 nodeSelectors:
   - matchExpressions: [{key: topology.kubernetes.io/zone, operator: In, values: [zone-b]}]`, "selected"))
@@ -114,7 +114,7 @@ nodeSelectors:
 
 func TestInterfacesThatDoNotExistAreLeftOut(t *testing.T) {
 	b := begin(t, 2*time.Minute)
-	b.apply(pool("wired", "192.168.1.240-192.168.1.249"), served("wired"))
+	b.apply(pool("wired", lan), served("wired"))
 	b.apply(advertisementWith("wired", "interfaces: [eth0, bond0]", "wired"))
 	b.holder(b.address("wired"), lab.Anybody)
 }

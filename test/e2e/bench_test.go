@@ -24,9 +24,10 @@ import (
 // bench is one test's hold on the cluster. What it did is undone when the test ends, last things first.
 type bench struct {
 	*lab.Cluster
-	t    *testing.T
-	ctx  context.Context
-	undo []func(context.Context) error
+	t        *testing.T
+	ctx      context.Context
+	undo     []func(context.Context) error
+	services []*corev1.Service // that are kept until the test ends
 }
 
 // begin gives the test its hold on the cluster, for so long. Its end is one cleanup: keep what explains a failure, undo, wait for calm.
@@ -167,6 +168,18 @@ func (b *bench) cordon(nodes ...string) (uncordon func()) {
 	return uncordon
 }
 
+// controllers scales the controller for as long as the test runs, or until the returned function is called.
+func (b *bench) controllers(replicas int) (back func()) {
+	b.t.Helper()
+	scale := func(ctx context.Context, replicas int) error {
+		_, err := b.Kubectl(ctx, "scale", "deployment/controller", "-n", lab.Namespace, fmt.Sprintf("--replicas=%d", replicas))
+		return err
+	}
+	back = b.later(func(ctx context.Context) error { return scale(ctx, 1) })
+	b.must(scale(b.ctx, replicas))
+	return back
+}
+
 // uncordons uncordons nodes when the test ends, or when the returned function is called.
 func (b *bench) uncordons(nodes ...string) (now func()) {
 	return b.later(func(ctx context.Context) error {
@@ -191,7 +204,7 @@ func (b *bench) announce(name string) announced {
 	stop, err := b.ServeOnGateway(context.WithoutCancel(b.ctx))
 	b.must(err)
 	b.later(func(context.Context) error { return stop() })
-	b.apply(pool(name, "192.168.1.240-192.168.1.249"), advertisement(name, name), served(name))
+	b.apply(pool(name, lan), advertisement(name, name), served(name))
 	a := announced{name: name, vip: b.address(name)}
 	a.holder = b.holder(a.vip, lab.Anybody)
 	_, err = b.Get(b.ctx, a.url())

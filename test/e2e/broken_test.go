@@ -220,14 +220,7 @@ func brokenOneByOne() []ailment {
 	return []ailment{
 		{
 			name: "no controller", check: "controller", saw: "no pod with the label component=controller", mend: "kubectl apply",
-			breaks: func(b *bench) func() {
-				scale := func(ctx context.Context, replicas string) error {
-					_, err := b.Kubectl(ctx, "scale", "deployment/controller", "-n", lab.Namespace, "--replicas="+replicas)
-					return err
-				}
-				b.must(scale(b.ctx, "0"))
-				return b.later(func(ctx context.Context) error { return scale(ctx, "1") })
-			},
+			breaks: func(b *bench) func() { return b.controllers(0) },
 		},
 		{
 			name: "a controller whose image is not there", check: "controller", saw: "container controller waits", mend: "kubectl describe pod",

@@ -117,13 +117,20 @@ func (b *bench) made(t *testing.T, s *corev1.Service) *corev1.Service {
 	return created
 }
 
-// removed deletes a Service and waits until it is gone, so that its address is free.
-func (b *bench) removed(ctx context.Context, s *corev1.Service) error {
-	err := b.API.CoreV1().Services(s.Namespace).Delete(ctx, s.Name, metav1.DeleteOptions{})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return err
+// removed deletes Services and waits until they are gone, so that their addresses are free.
+func (b *bench) removed(ctx context.Context, services ...*corev1.Service) error {
+	for _, s := range services {
+		err := b.API.CoreV1().Services(s.Namespace).Delete(ctx, s.Name, metav1.DeleteOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return err
+		}
 	}
-	return b.AwaitNoService(ctx, s.Namespace, s.Name)
+	for _, s := range services {
+		if err := b.AwaitNoService(ctx, s.Namespace, s.Name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // edited changes a Service.

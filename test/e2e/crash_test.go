@@ -47,12 +47,7 @@ func TestCrashLosesAndDuplicatesNothing(t *testing.T) {
 	b := begin(t, 10*time.Minute)
 	binary, err := b.BuildController(b.ctx)
 	b.must(err)
-	installed := func(ctx context.Context, replicas int) error {
-		_, err := b.Kubectl(ctx, "scale", "deployment/controller", "-n", lab.Namespace, fmt.Sprintf("--replicas=%d", replicas))
-		return err
-	}
-	b.later(func(ctx context.Context) error { return installed(ctx, 1) })
-	b.must(installed(b.ctx, 0))
+	b.controllers(0)
 	b.must(b.AwaitPods(b.ctx, lab.Namespace, "metallb", "to be speakers only", func(pods []*corev1.Pod) error {
 		for _, p := range pods {
 			if p.Labels["component"] == "controller" {

@@ -29,7 +29,7 @@ func TestEventsTellTheStoryOfAService(t *testing.T) {
 
 	b.apply(served("storied"))
 	s.hears(`^AllocationFailed: .*there is no IPAddressPool`)
-	b.apply(pool("storied", "192.168.1.240-192.168.1.249"))
+	b.apply(pool("storied", lan))
 	s.hears(`^IPAllocated: Assigned IP \["192\.168\.1\.240"\]`)
 	b.apply(advertisement("storied", "storied"))
 	first := s.hears(`^nodeAssigned: announcing from node "(\S+)"`)[0]

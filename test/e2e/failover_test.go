@@ -34,7 +34,7 @@ func TestDrainMovesTheVIPAndLosesNothing(t *testing.T) {
 func TestDrainThatEvictsBackendsLosesNothing(t *testing.T) {
 	b := begin(t, 3*time.Minute)
 	web := lab.Backend{Namespace: namespace, Name: "evicted", Replicas: 3, Delay: 3}
-	b.apply(pool("evicted", "192.168.1.240-192.168.1.249"), advertisement("evicted", "evicted"), web.YAML())
+	b.apply(pool("evicted", lan), advertisement("evicted", "evicted"), web.YAML())
 	b.must(b.AwaitReady(b.ctx, web))
 	a := announced{name: web.Name, vip: b.address(web.Name)}
 	a.holder = b.holder(a.vip, lab.Anybody)

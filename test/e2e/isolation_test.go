@@ -24,6 +24,9 @@ const (
 	longestUnsettled = 5 * time.Second // until each VIP has one holder again
 )
 
+// beyondSession is longer than a session lasts that is not renewed, 4 s.
+const beyondSession = 6 * time.Second
+
 // A node that loses the API server alone goes on, and so do all when they lose it one after the other (E6). When they have it again,
 // one node answers for each VIP.
 func TestNodesLoseTheAPIServerOneAfterTheOther(t *testing.T) {
@@ -49,11 +52,11 @@ func TestNodesLoseTheAPIServerOneAfterTheOther(t *testing.T) {
 	report := b.under(a, 0, func(l *lab.Load) {
 		for i, node := range nodes {
 			b.must(b.IsolateFromAPI(b.ctx, node))
-			alone := 2 * lab.Rate
+			alone := 2 * time.Second
 			if i == 0 || i == len(nodes)-1 {
-				alone = 8 * lab.Rate // longer than a session lasts
+				alone = beyondSession
 			}
-			b.must(l.Await(b.ctx, alone))
+			b.must(l.Await(b.ctx, int(alone.Seconds()*lab.Rate)))
 		}
 		heal()
 		healed = time.Now()
@@ -91,8 +94,8 @@ func TestIsolatedHolderServesItsSideUntilItHearsItsSuccessor(t *testing.T) {
 	next, err := b.AwaitHolder(b.ctx, a.vip, lab.AnybodyBut(a.holder))
 	b.must(err)
 	apart := time.Now()
-	b.awaitReplies(near, apart.Add(6*time.Second)) // longer than a session lasts
-	b.awaitReplies(far, apart.Add(6*time.Second))
+	b.awaitReplies(near, apart.Add(beyondSession))
+	b.awaitReplies(far, apart.Add(beyondSession))
 	healed := time.Now() // from here on the client may hear both sides
 	heal()
 

@@ -28,14 +28,8 @@ const (
 // twoControllers scales the controller to two for as long as the test runs, and returns the one that leads.
 func (b *bench) twoControllers() (leader string) {
 	b.t.Helper()
-	scale := func(ctx context.Context, replicas int) error {
-		if _, err := b.Kubectl(ctx, "scale", "deployment/controller", "-n", lab.Namespace, fmt.Sprintf("--replicas=%d", replicas)); err != nil {
-			return err
-		}
-		return b.AwaitRollout(ctx)
-	}
-	b.later(func(ctx context.Context) error { return scale(ctx, 1) })
-	b.must(scale(b.ctx, 2))
+	b.controllers(2)
+	b.must(b.AwaitRollout(b.ctx))
 	leader, err := b.Leader(b.ctx)
 	b.must(err)
 	return leader
@@ -93,15 +87,7 @@ func TestRolloutHandsOverAtOnce(t *testing.T) {
 	b.must(b.AwaitRollout(b.ctx))
 	stop()
 	making.Wait()
-	var removing sync.WaitGroup
-	for _, s := range services {
-		removing.Go(func() {
-			if err := b.removed(b.ctx, s); err != nil {
-				t.Error("cleaning up:", err)
-			}
-		})
-	}
-	removing.Wait()
+	b.must(b.removed(b.ctx, services...))
 	if len(waits) == 0 {
 		t.Fatal("no Service was made")
 	}

@@ -62,14 +62,8 @@ func TestAlertsFire(t *testing.T) {
 	b.must(b.AwaitCalm(b.ctx))
 	w.fire("it is back")
 
-	scale := func(ctx context.Context, replicas int) error {
-		_, err := b.Kubectl(ctx, "scale", "deployment/controller", "-n", lab.Namespace, fmt.Sprintf("--replicas=%d", replicas))
-		return err
-	}
-	back := b.later(func(ctx context.Context) error { return scale(ctx, 1) })
-	b.must(scale(b.ctx, 0))
+	b.controllers(0)
 	w.fire("there is no controller", "MetalLBControllerDown")
-	back()
 }
 
 // watchman looks at a Prometheus for a test.

@@ -22,7 +22,7 @@ import (
 // Everything restarts at once: the API server, and every pod of the product.
 func TestRestartOfEverythingMovesNoAddress(t *testing.T) {
 	b := begin(t, 4*time.Minute)
-	b.apply(pool("kept", "192.168.1.240-192.168.1.249"), advertisement("kept", "kept"))
+	b.apply(pool("kept", lan), advertisement("kept", "kept"))
 	web := lab.Backend{Namespace: namespace, Name: "kept", Replicas: 2}
 	// Made in this order, and one of them by request, they hold other addresses than a fresh start would give them.
 	b.apply(service("kept-c"), service("kept-b", "metallb.io/loadBalancerIPs", "192.168.1.248"))

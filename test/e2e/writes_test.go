@@ -158,7 +158,10 @@ func (b *bench) kept(t *testing.T, s *corev1.Service) *corev1.Service {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.later(func(ctx context.Context) error { return b.removed(ctx, created) })
+	if len(b.services) == 0 {
+		b.later(func(ctx context.Context) error { return b.removed(ctx, b.services...) })
+	}
+	b.services = append(b.services, created)
 	return created
 }
 

@@ -17,6 +17,9 @@ import (
 // namespace is where the tests' Services live.
 const namespace = "default"
 
+// lan is what pools may have of the LAN: addresses that no host has.
+const lan = "192.168.1.240-192.168.1.249"
+
 // pool is an IPAddressPool of the tests. Its name carries a prefix, so that nobody's own configuration is touched.
 func pool(name string, addresses ...string) string { return poolWith(name, "", addresses...) }
 

@@ -40,7 +40,7 @@ func TestHelm(t *testing.T) {
 	h := &helmed{bench: b, program: filepath.Join(b.Root, "bin", "helm"), service: "helmed"}
 	b.must(buildHelm(b))
 	web := lab.Backend{Namespace: namespace, Name: h.service, Replicas: 2}
-	b.apply(pool(h.service, "192.168.1.240-192.168.1.249"), advertisement(h.service, h.service))
+	b.apply(pool(h.service, lan), advertisement(h.service, h.service))
 	// Not the first one of the pool, which it would get again anyhow.
 	b.apply(service("helmed-first"))
 	b.address("helmed-first")

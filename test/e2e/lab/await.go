@@ -27,19 +27,18 @@ type view[T runtime.Object] struct {
 	client    cache.Getter
 	resource  string
 	namespace string
-	name      string // empty: all of them
+	selector  fields.Set // empty: all of them
 	empty     T
 }
+
+// named selects the object of a name.
+func named(name string) fields.Set { return fields.Set{"metadata.name": name} }
 
 // await watches until judge is content with all objects in view, and else says what it last found missing.
 func await[T runtime.Object](ctx context.Context, v view[T], what string, judge func([]T) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	selector := fields.Everything()
-	if v.name != "" {
-		selector = fields.OneTermEqualSelector("metadata.name", v.name)
-	}
-	informer := cache.NewSharedInformer(cache.NewListWatchFromClient(v.client, v.resource, v.namespace, selector), v.empty, 0)
+	informer := cache.NewSharedInformer(cache.NewListWatchFromClient(v.client, v.resource, v.namespace, v.selector.AsSelector()), v.empty, 0)
 	changed := make(chan struct{}, 1)
 	notify := func() {
 		select {
@@ -80,7 +79,7 @@ func await[T runtime.Object](ctx context.Context, v view[T], what string, judge 
 
 // AwaitService waits until judge is content with a Service. Its errors say what is missing.
 func (c *Cluster) AwaitService(ctx context.Context, namespace, name, what string, judge func(*corev1.Service) error) error {
-	v := view[*corev1.Service]{c.API.CoreV1().RESTClient(), "services", namespace, name, &corev1.Service{}}
+	v := view[*corev1.Service]{c.API.CoreV1().RESTClient(), "services", namespace, named(name), &corev1.Service{}}
 	return await(ctx, v, fmt.Sprintf("Service %s/%s %s", namespace, name, what), func(all []*corev1.Service) error {
 		if len(all) == 0 {
 			return errors.New("there is no such Service")
@@ -116,7 +115,7 @@ func Addresses(s *corev1.Service) []netip.Addr {
 
 // AwaitHolder waits until the VIP's Lease names a node that is accepted, and returns it.
 func (c *Cluster) AwaitHolder(ctx context.Context, vip netip.Addr, accept func(node string) bool) (string, error) {
-	v := view[*coordinationv1.Lease]{c.API.CoordinationV1().RESTClient(), "leases", Namespace, names.VIPLease(vip), &coordinationv1.Lease{}}
+	v := view[*coordinationv1.Lease]{c.API.CoordinationV1().RESTClient(), "leases", Namespace, named(names.VIPLease(vip)), &coordinationv1.Lease{}}
 	var holder string
 	err := await(ctx, v, fmt.Sprintf("the holder of %s", vip), func(all []*coordinationv1.Lease) error {
 		if len(all) == 0 {
@@ -147,7 +146,7 @@ func (c *Cluster) MovedAt(ctx context.Context, vip netip.Addr) (time.Time, error
 
 // AwaitNoLease waits until nobody holds a VIP any more, by the record.
 func (c *Cluster) AwaitNoLease(ctx context.Context, vip netip.Addr) error {
-	v := view[*coordinationv1.Lease]{c.API.CoordinationV1().RESTClient(), "leases", Namespace, names.VIPLease(vip), &coordinationv1.Lease{}}
+	v := view[*coordinationv1.Lease]{c.API.CoordinationV1().RESTClient(), "leases", Namespace, named(names.VIPLease(vip)), &coordinationv1.Lease{}}
 	return await(ctx, v, fmt.Sprintf("the Lease of %s to go", vip), func(all []*coordinationv1.Lease) error {
 		for _, l := range all {
 			if id := l.Spec.HolderIdentity; id != nil && *id != "" {
@@ -168,14 +167,11 @@ func AnybodyBut(nodes ...string) func(string) bool {
 
 // AwaitEvent waits for an event with the reason on the named object, and returns it.
 func (c *Cluster) AwaitEvent(ctx context.Context, namespace, object, reason string, accept func(corev1.Event) bool) (corev1.Event, error) {
-	v := view[*corev1.Event]{c.API.CoreV1().RESTClient(), "events", namespace, "", &corev1.Event{}}
+	v := view[*corev1.Event]{c.API.CoreV1().RESTClient(), "events", namespace, fields.Set{"involvedObject.name": object}, &corev1.Event{}}
 	var found corev1.Event
 	err := await(ctx, v, fmt.Sprintf("event %s on %s/%s", reason, namespace, object), func(all []*corev1.Event) error {
 		var others []string
 		for _, e := range all {
-			if e.InvolvedObject.Name != object {
-				continue
-			}
 			if e.Reason == reason && accept(*e) {
 				found = *e
 				return nil
@@ -189,7 +185,7 @@ func (c *Cluster) AwaitEvent(ctx context.Context, namespace, object, reason stri
 
 // AwaitPods waits until judge is content with the live pods whose label app has the value.
 func (c *Cluster) AwaitPods(ctx context.Context, namespace, app, what string, judge func([]*corev1.Pod) error) error {
-	v := view[*corev1.Pod]{c.API.CoreV1().RESTClient(), "pods", namespace, "", &corev1.Pod{}}
+	v := view[*corev1.Pod]{c.API.CoreV1().RESTClient(), "pods", namespace, nil, &corev1.Pod{}}
 	return await(ctx, v, fmt.Sprintf("pods of %s/%s %s", namespace, app, what), func(all []*corev1.Pod) error {
 		var those []*corev1.Pod
 		for _, p := range all {
@@ -208,7 +204,7 @@ func (c *Cluster) AwaitCalm(ctx context.Context) error { return c.AwaitCalmSince
 // AwaitCalmSince is content with sessions that were renewed after a time, which may be a moment ago.
 func (c *Cluster) AwaitCalmSince(ctx context.Context, since time.Time) error {
 	nodes := 0
-	err := await(ctx, view[*corev1.Node]{c.API.CoreV1().RESTClient(), "nodes", "", "", &corev1.Node{}}, "all nodes to be ready", func(all []*corev1.Node) error {
+	err := await(ctx, view[*corev1.Node]{c.API.CoreV1().RESTClient(), "nodes", "", nil, &corev1.Node{}}, "all nodes to be ready", func(all []*corev1.Node) error {
 		nodes = len(all)
 		for _, n := range all {
 			if why := notReady(n); why != "" {
@@ -221,7 +217,7 @@ func (c *Cluster) AwaitCalmSince(ctx context.Context, since time.Time) error {
 		return err
 	}
 	apps := c.API.AppsV1().RESTClient()
-	err = await(ctx, view[*appsv1.DaemonSet]{apps, "daemonsets", Namespace, "speaker", &appsv1.DaemonSet{}}, "DaemonSet speaker", func(all []*appsv1.DaemonSet) error {
+	err = await(ctx, view[*appsv1.DaemonSet]{apps, "daemonsets", Namespace, named("speaker"), &appsv1.DaemonSet{}}, "DaemonSet speaker", func(all []*appsv1.DaemonSet) error {
 		if len(all) == 0 {
 			return errors.New("there is none")
 		}
@@ -234,7 +230,7 @@ func (c *Cluster) AwaitCalmSince(ctx context.Context, since time.Time) error {
 	if err != nil {
 		return err
 	}
-	err = await(ctx, view[*appsv1.Deployment]{apps, "deployments", Namespace, "controller", &appsv1.Deployment{}}, "Deployment controller", func(all []*appsv1.Deployment) error {
+	err = await(ctx, view[*appsv1.Deployment]{apps, "deployments", Namespace, named("controller"), &appsv1.Deployment{}}, "Deployment controller", func(all []*appsv1.Deployment) error {
 		if len(all) == 0 {
 			return errors.New("there is none")
 		}
@@ -264,7 +260,7 @@ func notReady(n *corev1.Node) string {
 
 // awaitSessions believes the time of a renewal: it is by the clock of this computer, which all nodes share.
 func (c *Cluster) awaitSessions(ctx context.Context, nodes int, since time.Time) error {
-	v := view[*coordinationv1.Lease]{c.API.CoordinationV1().RESTClient(), "leases", Namespace, "", &coordinationv1.Lease{}}
+	v := view[*coordinationv1.Lease]{c.API.CoordinationV1().RESTClient(), "leases", Namespace, nil, &coordinationv1.Lease{}}
 	return await(ctx, v, "every speaker to renew its session", func(all []*coordinationv1.Lease) error {
 		var renewed, waiting []string
 		for _, l := range all {

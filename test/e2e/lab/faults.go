@@ -64,7 +64,7 @@ const speakerProcess = "l2-speaker"
 
 // AwaitVIPLease waits until judge is content with the record of a VIP, and returns it.
 func (c *Cluster) AwaitVIPLease(ctx context.Context, vip netip.Addr, what string, judge func(*coordinationv1.Lease) error) (*coordinationv1.Lease, error) {
-	v := view[*coordinationv1.Lease]{c.API.CoordinationV1().RESTClient(), "leases", Namespace, names.VIPLease(vip), &coordinationv1.Lease{}}
+	v := view[*coordinationv1.Lease]{c.API.CoordinationV1().RESTClient(), "leases", Namespace, named(names.VIPLease(vip)), &coordinationv1.Lease{}}
 	var found *coordinationv1.Lease
 	err := await(ctx, v, fmt.Sprintf("the record of %s %s", vip, what), func(all []*coordinationv1.Lease) error {
 		if len(all) == 0 {

@@ -17,7 +17,7 @@ import (
 
 // AwaitNoService waits until there is no Service of that name any more.
 func (c *Cluster) AwaitNoService(ctx context.Context, namespace, name string) error {
-	v := view[*corev1.Service]{c.API.CoreV1().RESTClient(), "services", namespace, name, &corev1.Service{}}
+	v := view[*corev1.Service]{c.API.CoreV1().RESTClient(), "services", namespace, named(name), &corev1.Service{}}
 	return await(ctx, v, "Service "+namespace+"/"+name+" to go", func(all []*corev1.Service) error {
 		if len(all) > 0 {
 			return errors.New("it is there")
