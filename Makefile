@@ -26,11 +26,13 @@ demo: bin/cluster images-native ## show the main job on a real cluster, which is
 .PHONY: test
 test: test-unit test-e2e ## run every test (root)
 
+# Other schedules each time: what is printed runs the same again.
 .PHONY: test-unit
-test-unit: c-compiler ## run unit tests, with the race detector
+test-unit: c-compiler ## run unit tests with the race detector, and 300 more fault schedules of the election without it
 	go test -race ./...
 	go test -C test/cluster -race ./...
 	go test -C manifests/build ./...
+	@schedules="go test ./l2/election -count=1 -run ^TestRandomFaults$$ -schedules 300 -seed $$(date +%s)"; echo "$$schedules"; $$schedules
 
 .PHONY: test-e2e
 test-e2e: bin/cluster images-native ## run the end-to-end tests on a real cluster (root)
