@@ -52,8 +52,7 @@ func (g *groups) join(group netip.Addr) error {
 	}
 	m := &membership{users: 1, reporter: notReported}
 	g.joined[group] = m
-	mac := groupMAC(group)
-	return errors.Join(g.frames.conn.JoinGroup(mac[:]), g.report(group, m))
+	return errors.Join(g.frames.join(groupMAC(group)), g.report(group, m))
 }
 
 // leave takes a user away; the last one ends the membership.
@@ -66,8 +65,7 @@ func (g *groups) leave(group netip.Addr) error {
 		return nil
 	}
 	delete(g.joined, group)
-	mac := groupMAC(group)
-	err := g.frames.conn.LeaveGroup(mac[:])
+	err := g.frames.leave(groupMAC(group))
 	if m.reporter != notReported {
 		err = errors.Join(err, unix.SetsockoptIPv6Mreq(m.reporter, unix.IPPROTO_IPV6, unix.IPV6_LEAVE_GROUP, g.request(group)))
 	}

@@ -3,17 +3,14 @@
 package announce
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
-	"github.com/mdlayher/packet"
-	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,6 +21,7 @@ type link struct {
 	state   atomic.Pointer[linkState]
 	ports   []*port // one for each protocol
 	readers sync.WaitGroup
+	stop    int           // an eventfd: readable when the readers are to end
 	changes atomic.Uint64 // announced so far; what tells of an earlier one is no longer sent
 	failed  atomic.Bool   // a socket is of no use any more
 
@@ -66,10 +64,14 @@ func (s *linkState) hasIPv6() bool {
 
 // openLink opens the sockets of an interface and begins to answer.
 func (a *Announcer) openLink(index int, state *linkState) (*link, error) {
-	l := &link{index: index}
+	stop, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("opening an eventfd: %w", err)
+	}
+	l := &link{index: index, stop: stop}
 	l.state.Store(state)
 	for _, proto := range protocols() {
-		p, err := openPort(index, state, proto)
+		p, err := openPort(index, proto)
 		if err != nil {
 			l.close()
 			return nil, fmt.Errorf("opening %s sockets on interface %s: %w", proto.name(), state.name, err)
@@ -88,19 +90,18 @@ func (a *Announcer) openLink(index int, state *linkState) (*link, error) {
 	return l, nil
 }
 
-func openPort(index int, state *linkState, proto protocol) (*port, error) {
-	requests, err := openSocket(index, state, proto.etherType(), proto.requestFilter())
+func openPort(index int, proto protocol) (*port, error) {
+	requests, err := openSocket(index, proto.etherType(), proto.requestFilter())
 	if err != nil {
 		return nil, err
 	}
-	claims, err := openSocket(index, state, proto.etherType(), proto.claimFilter(nil))
+	claims, err := openSocket(index, proto.etherType(), proto.claimFilter(nil))
 	if err != nil {
 		requests.close()
 		return nil, err
 	}
 	if group := proto.claimGroup(); group.IsValid() {
-		mac := groupMAC(group)
-		if err := claims.conn.JoinGroup(mac[:]); err != nil {
+		if err := claims.join(groupMAC(group)); err != nil {
 			requests.close()
 			claims.close()
 			return nil, err
@@ -111,7 +112,7 @@ func openPort(index int, state *linkState, proto protocol) (*port, error) {
 
 // read serves a socket until it is closed or of no use.
 func (a *Announcer) read(l *link, s *socket, receive func(fd int, frame []byte)) {
-	err := s.receive(receive)
+	err := s.receive(l.stop, receive)
 	if err == nil {
 		return
 	}
@@ -214,6 +215,7 @@ func (l *link) narrowTo(v4, v6 []netip.Addr) {
 // close ends the readers and waits for them. The kernel takes some 15 ms to let go of a packet socket, so all of them are
 // closed at once.
 func (l *link) close() {
+	_, _ = unix.Write(l.stop, binary.NativeEndian.AppendUint64(nil, 1))
 	var closing sync.WaitGroup
 	for _, p := range l.ports {
 		closing.Go(p.requests.close)
@@ -222,6 +224,7 @@ func (l *link) close() {
 	}
 	closing.Wait()
 	l.readers.Wait()
+	_ = unix.Close(l.stop)
 }
 
 // countLost adds what the kernel dropped because it was not read in time.
@@ -278,120 +281,4 @@ func (r *responder) answer(frame []byte) ([]byte, *vip, DropReason) {
 		return nil, v, Stalled
 	}
 	return r.proto.reply(frame, state.mac), v, passed
-}
-
-// socket is a packet socket on one interface.
-type socket struct {
-	conn   *packet.Conn
-	raw    syscall.RawConn
-	closed atomic.Bool
-}
-
-func openSocket(index int, state *linkState, etherType int, filter []bpf.Instruction) (*socket, error) {
-	program, err := bpf.Assemble(filter)
-	if err != nil {
-		return nil, fmt.Errorf("assembling the filter: %w", err)
-	}
-	ifi := &net.Interface{Index: index, Name: state.name, HardwareAddr: state.mac[:]}
-	conn, err := packet.Listen(ifi, packet.Raw, etherType, &packet.Config{Filter: program})
-	if err != nil {
-		return nil, err
-	}
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
-	return &socket{conn: conn, raw: raw}, nil
-}
-
-// receive calls handle for each frame, with the descriptor to answer on, until the socket is closed, which is no error.
-func (s *socket) receive(handle func(fd int, frame []byte)) error {
-	const framesPerTurn = 64 // then it is looked whether the socket has been closed
-	buffer := make([]byte, maxFrame+1)
-	var failure error
-	ready := func(fd uintptr) (done bool) {
-		for range framesPerTurn {
-			n, err := unix.Read(int(fd), buffer)
-			switch err {
-			case nil:
-				handle(int(fd), buffer[:n])
-			case unix.EAGAIN:
-				return false
-			case unix.EINTR, unix.ENETDOWN: // the interface went down: it is told once, and may come up again
-			default:
-				failure = err
-				return true
-			}
-		}
-		return true
-	}
-	for failure == nil {
-		if err := s.raw.Read(ready); err != nil {
-			if s.closed.Load() {
-				return nil
-			}
-			return err
-		}
-	}
-	return failure
-}
-
-func (s *socket) send(frame []byte) DropReason {
-	reason := SendFailed
-	if err := s.raw.Write(func(fd uintptr) bool {
-		reason = write(int(fd), frame)
-		return true
-	}); err != nil {
-		return SendFailed
-	}
-	return reason
-}
-
-// write sends a frame at once or not at all: whoever waits for a full queue answers nobody meanwhile.
-func write(fd int, frame []byte) DropReason {
-	for attempt := 1; ; attempt++ {
-		_, err := unix.Write(fd, frame)
-		switch {
-		case err == nil:
-			return passed
-		case err == unix.EINTR:
-		case err == unix.EAGAIN, err == unix.ENOBUFS:
-			return SendQueueFull
-		case err == unix.ENETDOWN && attempt == 1:
-			// That the interface was down is told once, even when it is up again.
-		default:
-			return SendFailed
-		}
-	}
-}
-
-func (s *socket) setFilter(filter []bpf.Instruction) error {
-	program, err := bpf.Assemble(filter)
-	if err != nil {
-		return err
-	}
-	return s.conn.SetBPF(program)
-}
-
-// lost is how many packets the kernel dropped since the last call.
-func (s *socket) lost() uint32 {
-	stats, err := s.conn.Stats()
-	if err != nil {
-		return 0
-	}
-	return stats.Drops
-}
-
-func (s *socket) close() {
-	s.closed.Store(true)
-	_ = s.conn.Close()
-}
-
-// checkRawSockets says early and clearly what opening the first socket would say late.
-func checkRawSockets() error {
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("opening a packet socket (needs uid 0 and CAP_NET_RAW): %w", err)
-	}
-	return unix.Close(fd)
 }
