@@ -26,6 +26,7 @@ type asking struct {
 	From, Target netip.Addr
 	InFlight     int // questions that wait for their answer at a time
 	Questions    int
+	Every        time.Duration // instead of InFlight: each question is asked once, at its time
 
 	// Flood is sent instead, again and again, until the process is killed: at most so many frames a second.
 	Flood     [][]byte
@@ -33,7 +34,8 @@ type asking struct {
 }
 
 // asked is what came of it. Latencies are in microseconds, from before the question is sent until the answer has been
-// read, of questions asked one at a time.
+// read, of questions asked one at a time. Lost are those that had to be asked again, or that were not answered in a second when they were
+// asked only once.
 type asked struct {
 	P50, P99  float64
 	PerSecond float64
@@ -92,6 +94,9 @@ func askerMain(order string) error {
 	if err != nil {
 		return err
 	}
+	if what.Every > 0 {
+		return askOnce(fd, MAC(eth0.Attrs().HardwareAddr), what)
+	}
 	buffer := make([]byte, 128)
 	latencies := make([]time.Duration, 0, what.Questions)
 	answer := asked{}
@@ -130,10 +135,71 @@ func askerMain(order string) error {
 		}
 	}
 	answer.PerSecond = float64(what.Questions) / time.Since(began).Seconds()
+	return answer.tell(latencies)
+}
+
+// tell writes the answer for the process that has asked.
+func (a asked) tell(latencies []time.Duration) error {
+	if len(latencies) == 0 {
+		return errors.New("no question is answered")
+	}
 	slices.Sort(latencies)
 	micros := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }
-	answer.P50, answer.P99 = micros(latencies[len(latencies)/2]), micros(latencies[len(latencies)*99/100])
-	return json.NewEncoder(os.Stdout).Encode(answer)
+	a.P50, a.P99 = micros(latencies[len(latencies)/2]), micros(latencies[len(latencies)*99/100])
+	return json.NewEncoder(os.Stdout).Encode(a)
+}
+
+// askOnce asks each question in the name of another address, by which its answer is known.
+func askOnce(fd int, mac MAC, what asking) error {
+	const patience = time.Second // then a host asks again
+	protocol := protocolFor(what.Target)
+	questions := make([][]byte, what.Questions)
+	numbers := map[netip.Addr]int{} // of those that wait for their answer
+	from := what.From
+	for i := range questions {
+		var err error
+		if questions[i], err = protocol.ask(mac, from, what.Target); err != nil {
+			return err
+		}
+		numbers[from] = i
+		from = from.Next()
+	}
+	asker := func(answer []byte) netip.Addr {
+		if what.Target.Is4() {
+			return netip.AddrFrom4([4]byte(answer[arpTarget:]))
+		}
+		return addressAt(answer, ipv6Destination)
+	}
+	var latencies []time.Duration
+	buffer := make([]byte, 128)
+	wait := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	sent := make([]time.Time, 0, len(questions))
+	began := time.Now()
+	for end := began.Add(time.Duration(what.Questions)*what.Every + patience); len(numbers) > 0 && time.Now().Before(end); {
+		for len(sent) < len(questions) && time.Since(began) >= time.Duration(len(sent))*what.Every {
+			sent = append(sent, time.Now())
+			if _, err := rawCall(unix.SYS_WRITE, fd, questions[len(sent)-1]); err != 0 {
+				return fmt.Errorf("asking: %w", err)
+			}
+		}
+		if ready, err := unix.Poll(wait, 1); err != nil && err != unix.EINTR {
+			return fmt.Errorf("waiting for an answer: %w", err)
+		} else if ready == 0 {
+			continue
+		}
+		n, err := rawCall(unix.SYS_READ, fd, buffer)
+		if err != 0 {
+			continue
+		}
+		if _, _, kind, _ := protocol.claim(buffer[:n]); kind != KindReply {
+			continue
+		}
+		if number, ok := numbers[asker(buffer[:n])]; ok {
+			delete(numbers, asker(buffer[:n]))
+			latencies = append(latencies, time.Since(sent[number]))
+		}
+	}
+	return asked{Lost: len(numbers), PerSecond: float64(len(sent)) / time.Since(began).Seconds()}.tell(latencies)
 }
 
 // flood begins in a host's namespace to send frames from its eth0, and returns what ends it.

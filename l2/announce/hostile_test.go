@@ -15,7 +15,6 @@ import (
 
 	"github.com/mdlayher/arp"
 	"golang.org/x/sys/unix"
-	"k8s.io/component-base/metrics/testutil"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/internal/lantest"
 )
@@ -64,59 +63,86 @@ func (h *host) sendRaw(t testing.TB, frames ...[]byte) {
 	})
 }
 
+// flooding is a flood of packets that get no answer, beside questions for a VIP that do.
+type flooding struct {
+	protocol  string
+	from, vip netip.Addr
+	bogus     func(mac MAC) [][]byte
+	reasons   []DropReason // for each of which some of them are dropped
+}
+
+var floods = []flooding{
+	{protocolARP, clientIP, vip1, bogusARP, []DropReason{NotAnnounced, HardwareType, RateLimited, Oversized, SenderMAC, NotProbed}},
+	{protocolNDP, clientIP6, vip6, bogusNDP, []DropReason{NotAnnounced, HopLimit, Malformed, RateLimited, NotProbed}},
+}
+
+const (
+	floodPerSecond = 100000
+	floodQuestions = 2000
+	// Each question is asked once, a millisecond after the one before, whatever became of that.
+	floodEvery = time.Millisecond
+)
+
+// underFlood is what came of questions under a flood.
+type underFlood struct {
+	asked
+	perSecond float64 // bogus packets, as sent
+	share     float64 // of the questions that were answered at their first asking
+	allocs    float64 // a packet
+}
+
+// run floods a node, asks, and finds out whether what a flood must not do has been done.
+func (f flooding) run(t *testing.T) (result underFlood) {
+	t.Helper()
+	client, stranger := switched(t)
+	m, registry := newTestMetrics(t)
+	a := start(t, Config{Metrics: m}, "lan0")
+	a.Announce(f.vip, nil)
+	awaitBursts(t, a)
+	goroutines := runtime.NumGoroutine()
+	defer stranger.flood(t, floodPerSecond, f.bogus(stranger.mac(t))...)()
+	sentBefore := stranger.sent(t)
+	eventually(t, "the flood has begun", func() bool { return stranger.sent(t) > sentBefore+1000 })
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	began := time.Now()
+	sentBefore = stranger.sent(t)
+
+	result.asked = client.measure(t, asking{From: f.from, Target: f.vip, Questions: floodQuestions, Every: floodEvery})
+
+	flooded := float64(stranger.sent(t) - sentBefore)
+	runtime.ReadMemStats(&after)
+	result.perSecond = flooded / time.Since(began).Seconds()
+	result.share = 1 - float64(result.Lost)/floodQuestions
+	result.allocs = float64(after.Mallocs-before.Mallocs) / (flooded + floodQuestions)
+	if result.allocs > noAllocation {
+		t.Errorf("%.3f allocations a packet", result.allocs)
+	}
+	if now := runtime.NumGoroutine(); now > goroutines+2 {
+		t.Errorf("%d goroutines, %d before", now, goroutines)
+	}
+	drainSightings(a) // at most as many as are passed on
+	for _, reason := range f.reasons {
+		if dropped(t, registry, f.protocol, reason) == 0 {
+			t.Errorf("nothing was counted as %v", reason)
+		}
+	}
+	return result
+}
+
 // Strangers send 100,000 packets a second that get no answer: questions for other addresses, malformed, truncated and oversized
-// packets, claims to the VIP. Clients get their answers all the same, nothing is allocated for a packet, and each is counted by the
-// reason. What this machine can send in fact, and how many questions had to be repeated, is logged.
+// packets, claims to the VIP. Clients get their answers all the same, nearly all at the first asking, nothing is allocated for a packet,
+// and each is counted by the reason. What this machine can send in fact is logged: on two processors the flood, the node and the client
+// take turns, and what comes while the node waits for its turn, longer than its queue lasts, is lost.
 func TestAnswersGoOnUnderAFlood(t *testing.T) {
-	const perSecond, questions = 100000, 2000
-	for _, protocol := range []struct {
-		name      string
-		from, vip netip.Addr
-		bogus     func(mac MAC) [][]byte
-		reasons   []DropReason
-	}{
-		{protocolARP, clientIP, vip1, bogusARP, []DropReason{NotAnnounced, HardwareType, RateLimited, Oversized, SenderMAC, NotProbed}},
-		{protocolNDP, clientIP6, vip6, bogusNDP, []DropReason{NotAnnounced, HopLimit, Malformed, RateLimited, NotProbed}},
-	} {
-		t.Run(protocol.name, func(t *testing.T) {
-			client, stranger := switched(t)
-			m, registry := newTestMetrics(t)
-			a := start(t, Config{Metrics: m}, "lan0")
-			a.Announce(protocol.vip, nil)
-			awaitBursts(t, a)
-			goroutines := runtime.NumGoroutine()
-			defer stranger.flood(t, perSecond, protocol.bogus(stranger.mac(t))...)()
-			sentBefore := stranger.sent(t)
-			eventually(t, "the flood has begun", func() bool { return stranger.sent(t) > sentBefore+1000 })
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			began := time.Now()
-			sentBefore = stranger.sent(t)
-
-			answers := client.measure(t, asking{From: protocol.from, Target: protocol.vip, InFlight: 1, Questions: questions})
-			eventually(t, "enough packets", func() bool { return stranger.sent(t) > sentBefore+5*questions })
-
-			flooded := float64(stranger.sent(t) - sentBefore)
-			runtime.ReadMemStats(&after)
-			t.Logf("%d questions answered, half of them within %.0f µs and 99%% within %.0f µs, %d asked again; beside %.0f bogus packets a second",
-				questions, answers.P50, answers.P99, answers.Lost, flooded/time.Since(began).Seconds())
-			if answers.Lost > questions/2 {
-				t.Errorf("%d of %d questions had to be asked again beside %.0f packets", answers.Lost, questions, flooded)
-			}
-			if each := float64(after.Mallocs-before.Mallocs) / (flooded + questions); each > noAllocation {
-				t.Errorf("%.3f allocations a packet", each)
-			}
-			if now := runtime.NumGoroutine(); now > goroutines+2 {
-				t.Errorf("%d goroutines, %d before", now, goroutines)
-			}
-			drainSightings(a) // at most as many as are passed on
-			drops, err := testutil.GetCounterValuesFromGatherer(registry, "cloud_provider_l2_dropped_packets_total",
-				map[string]string{"protocol": protocol.name}, "reason")
-			must(t, err)
-			for _, reason := range protocol.reasons {
-				if drops[reason.String()] == 0 {
-					t.Errorf("nothing was counted as %v: %v", reason, drops)
-				}
+	const least = 0.8 // of the questions are answered at the first asking, also where two other programs want all of two processors
+	for _, flood := range floods {
+		t.Run(flood.protocol, func(t *testing.T) {
+			result := flood.run(t)
+			t.Logf("%.1f%% of %d questions were answered at the first asking, half of them within %.0f µs and 99%% within %.0f µs; beside %.0f bogus packets a second",
+				100*result.share, floodQuestions, result.P50, result.P99, result.perSecond)
+			if result.share < least {
+				t.Errorf("%d of %d questions had no answer", result.Lost, floodQuestions)
 			}
 		})
 	}
