@@ -148,9 +148,15 @@ func TestProbesTouchNoNeighbourTable(t *testing.T) {
 func TestVIPsAtRestAreAnnouncedAgain(t *testing.T) {
 	client := newLAN6(t)
 	ear, ear6 := client.listen(t), client.listen6(t)
-	var allowed atomic.Bool
-	allowed.Store(true)
-	a := start(t, Config{GratuitousInterval: time.Second, AnnounceOnReturn: allowed.Load}, "lan0")
+	var forbidden atomic.Bool
+	var refused atomic.Int32
+	a := start(t, Config{GratuitousInterval: time.Second, AnnounceOnReturn: func() bool {
+		if !forbidden.Load() {
+			return true
+		}
+		refused.Add(1)
+		return false
+	}}, "lan0")
 	a.Announce(vip1, nil)
 	a.Announce(vip6, nil)
 	for round := range burstRounds + 3 { // more than there are without
@@ -163,13 +169,14 @@ func TestVIPsAtRestAreAnnouncedAgain(t *testing.T) {
 			t.Errorf("round %d: no advertisement", round)
 		}
 	}
-	allowed.Store(false) // a speaker whose session is not fresh says nothing unasked
-	awaitBursts(t, a)    // what was under way still comes
+	forbidden.Store(true) // a speaker whose session is not fresh says nothing unasked
+	eventually(t, "it is asked whether to announce", func() bool { return refused.Load() > 0 })
+	awaitBursts(t, a) // what was under way still comes
 	said := leaving(t, "lan0")
 	if p := said.arp().hear(2500*time.Millisecond, announcementOf(vip1)); p != nil {
 		t.Errorf("announced when it may not be: %+v", p)
 	}
-	allowed.Store(true)
+	forbidden.Store(false)
 	if said.arp().hear(soon, announcementOf(vip1)) == nil {
 		t.Error("not announced when it may be again")
 	}

@@ -200,14 +200,15 @@ func eventually(t testing.TB, what string, check func() bool) {
 }
 
 // awaitBursts waits until nothing is left to announce. Between its rounds an announcement is in no queue while it is sent: so who sends is
-// woken, which is noticed when that is over.
+// woken, which is noticed when that is over; and again, for what had just been taken from a queue when this was looked at.
 func awaitBursts(t testing.TB, a *Announcer) {
 	t.Helper()
-	eventually(t, "the bursts are over", func() bool {
+	nothing := func() bool {
 		signal(a.bursts.woken)
 		eventually(t, "who sends has nothing to send", func() bool { return len(a.bursts.woken) == 0 })
 		return burstsToSend(a) == 0
-	})
+	}
+	eventually(t, "the bursts are over", func() bool { return nothing() && nothing() })
 }
 
 // burstsToSend is how many announcements wait, when what sets them off has been dealt with.
