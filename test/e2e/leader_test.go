@@ -56,7 +56,7 @@ func TestKilledLeaderIsReplaced(t *testing.T) {
 	}
 }
 
-// While both controllers are replaced, Services are made without a pause, and none waits long.
+// While both controllers are replaced, Services are made, ten a second at most, and none waits long.
 func TestRolloutHandsOverAtOnce(t *testing.T) {
 	b := begin(t, 3*time.Minute)
 	b.apply(pool("rolled", "10.98.2.0/24"))
@@ -68,7 +68,10 @@ func TestRolloutHandsOverAtOnce(t *testing.T) {
 	defer stop()
 	var making sync.WaitGroup
 	making.Go(func() {
+		pace := time.NewTicker(100 * time.Millisecond)
+		defer pace.Stop()
 		for i := 0; over.Err() == nil; i++ {
+			<-pace.C
 			start := time.Now()
 			s, err := b.API.CoreV1().Services(namespace).Create(b.ctx, newService(fmt.Sprintf("rolled-%03d", i)), metav1.CreateOptions{})
 			if err == nil {

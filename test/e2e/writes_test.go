@@ -127,7 +127,10 @@ func TestWrites(t *testing.T) {
 
 	t.Run("a pool's status is written at most once a second", func(t *testing.T) {
 		since, start := b.auditEnd(t), time.Now()
+		pace := time.NewTicker(100 * time.Millisecond)
+		defer pace.Stop()
 		for i := 0; time.Since(start) < 3*time.Second; i++ {
+			<-pace.C
 			b.drawn(t, b.kept(t, newService(fmt.Sprintf("status-%03d", i))), "10.98.0.0/24")
 		}
 		writes := 0

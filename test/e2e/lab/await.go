@@ -57,7 +57,7 @@ func await[T runtime.Object](ctx context.Context, v view[T], what string, judge 
 	finished := make(chan struct{})
 	go func() { defer close(finished); informer.RunWithContext(ctx) }()
 	defer func() { cancel(); <-finished }()
-	if !cache.WaitForCacheSync(ctx.Done(), registration.HasSynced) {
+	if !cache.WaitFor(ctx, "", registration.HasSyncedChecker()) {
 		return fmt.Errorf("waiting for %s: the API server did not list %s: %w", what, v.resource, context.Cause(ctx))
 	}
 	for {
@@ -201,7 +201,7 @@ func (c *Cluster) AwaitPods(ctx context.Context, namespace, app, what string, ju
 // date, and every speaker's session renewed after the call.
 func (c *Cluster) AwaitCalm(ctx context.Context) error { return c.AwaitCalmSince(ctx, time.Now()) }
 
-// AwaitCalmSince is content with sessions that were renewed after a time, which may be a moment ago.
+// AwaitCalmSince is the same for sessions that are renewed after another time, which may be to come.
 func (c *Cluster) AwaitCalmSince(ctx context.Context, since time.Time) error {
 	nodes := 0
 	err := await(ctx, view[*corev1.Node]{c.API.CoreV1().RESTClient(), "nodes", "", nil, &corev1.Node{}}, "all nodes to be ready", func(all []*corev1.Node) error {
