@@ -76,7 +76,7 @@ func (f *freeSet) take(addr netip.Addr) {
 		return
 	}
 	f.untouched.Delete(interval)
-	for _, rest := range interval.subtract(Range{addr, addr}) {
+	for _, rest := range interval.Subtract(Range{addr, addr}) {
 		f.add(rest)
 	}
 }

@@ -62,7 +62,7 @@ func place(pool Pool, older rangeTree) (*placedPool, []Overlap) {
 			common := Range{maxAddr(mine.First, theirs.First), minAddr(mine.Last, theirs.Last)}
 			overlaps = append(overlaps, Overlap{Pool: pool.Name, With: theirs.pool.Name, Range: common})
 			last := rest[len(rest)-1]
-			rest = append(rest[:len(rest)-1], last.subtract(theirs.Range)...)
+			rest = append(rest[:len(rest)-1], last.Subtract(theirs.Range)...)
 			if len(rest) == 0 {
 				break
 			}

@@ -70,8 +70,8 @@ func prefixRange(prefix netip.Prefix) Range {
 	return Range{First: prefix.Addr(), Last: last}
 }
 
-// subtract returns what is left of r without other, at most two pieces.
-func (r Range) subtract(other Range) []Range {
+// Subtract returns what is left of r without other, in order: at most two pieces.
+func (r Range) Subtract(other Range) []Range {
 	if !r.Overlaps(other) {
 		return []Range{r}
 	}

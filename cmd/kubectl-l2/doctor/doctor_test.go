@@ -213,6 +213,14 @@ func TestChecks(t *testing.T) {
 			s.ServiceRanges, s.Pools[0].Spec.Addresses = nil, []string{"10.96.0.0/24"}
 		}, Error, "Service default/web as its cluster IP", "take 10.96.0.10 out"},
 		{"pool-subnets", "outside every node's", func(s snap) { s.Pools[0].Spec.Addresses = []string{"172.16.0.0/28"} }, Warning, "outside every node's subnet (192.168.1.0/24)", "route"},
+		{"pool-subnets", "in part outside", func(s snap) { s.Pools[0].Spec.Addresses = []string{"192.168.0.240-192.168.2.5"} }, Warning,
+			"a part of its range 192.168.0.240-192.168.2.5 is outside every node's subnet (192.168.1.0/24): 192.168.0.240-192.168.0.255, 192.168.2.0-192.168.2.5",
+			"route for 192.168.0.240-192.168.0.255, 192.168.2.0-192.168.2.5 to this LAN"},
+		{"pool-subnets", "of the other family", func(s snap) { s.Pools[0].Spec.Addresses = []string{test.VIP, "fd00::/120"} }, Warning, "its range fd00::-fd00::ff is outside every node's subnet", "route for fd00::-fd00::ff"},
+		{"pool-subnets", "across two subnets", func(s snap) {
+			s.SessionLease("node-3").Annotations[names.AnnotationInterfaces] = "eth0=192.168.2.13/24"
+			s.Pools[0].Spec.Addresses = []string{"192.168.1.240-192.168.2.5"}
+		}, OK, "", ""},
 		{"pool-subnets", "not known", func(s snap) {
 			for _, session := range s.Sessions() {
 				delete(session.Lease.Annotations, names.AnnotationInterfaces)

@@ -190,16 +190,38 @@ func poolSubnets(f *facts) (string, []Finding) {
 	var findings []Finding
 	for _, object := range f.Pools {
 		for _, r := range ranges(object) {
-			if slices.ContainsFunc(subnets, r.Overlaps) {
+			outside := []string{}
+			for _, part := range without(r, subnets) {
+				outside = append(outside, part.String())
+			}
+			if len(outside) == 0 {
 				continue
 			}
-			findings = append(findings, Finding{
+			what := someOf(outside)
+			finding := Finding{
 				Severity: Warning, Object: "IPAddressPool " + object.Name, Saw: fmt.Sprintf("its range %s is outside every node's subnet (%s)", r, someOf(texts)),
-				Mend: fmt.Sprintf("give the pool free addresses of a node's subnet (%s), or let the router have a route for %s to this LAN", edit(f, object.Name), r),
-			})
+				Mend: fmt.Sprintf("give the pool free addresses of a node's subnet (%s), or let the router have a route for %s to this LAN", edit(f, object.Name), what),
+			}
+			if what != r.String() {
+				finding.Saw = fmt.Sprintf("a part of its range %s is outside every node's subnet (%s): %s", r, someOf(texts), what)
+			}
+			findings = append(findings, finding)
 		}
 	}
 	return "subnets of the nodes: " + someOf(texts), findings
+}
+
+// without is what is left of a range when others are taken out, in order.
+func without(r ipam.Range, others []ipam.Range) []ipam.Range {
+	left := []ipam.Range{r}
+	for _, other := range others {
+		var rest []ipam.Range
+		for _, part := range left {
+			rest = append(rest, part.Subtract(other)...)
+		}
+		left = rest
+	}
+	return left
 }
 
 func poolCapacity(f *facts) (string, []Finding) {
