@@ -3,7 +3,9 @@
 package election
 
 import (
+	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
@@ -67,4 +69,53 @@ func TestE9IsolatedSpeakerClaimsNothingNew(t *testing.T) {
 			t.Errorf("took %d VIPs 2 s and more after it was cut off", after-before)
 		}
 	})
+}
+
+// A place for first claims rests after each, for longer the longer the API server took, and within a second; other writes do not wait for it.
+func TestPlaceOfAFirstClaimRests(t *testing.T) {
+	for took, want := range map[time.Duration]time.Duration{
+		time.Millisecond: 6 * time.Millisecond, 50 * time.Millisecond: 300 * time.Millisecond, 400 * time.Millisecond: time.Second,
+	} {
+		t.Run(took.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &Speaker{slots: make(chan struct{}, firstClaims), firsts: make(chan struct{}, firstClaims)}
+				var written []func()
+				for range firstClaims {
+					free, err := s.firstSlot(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					written = append(written, free)
+				}
+				time.Sleep(took)
+				for _, free := range written {
+					free()
+				}
+				from := time.Now()
+				if free, err := s.slot(t.Context()); err != nil || time.Since(from) > 0 {
+					t.Errorf("another write waited %v: %v", time.Since(from), err)
+				} else {
+					free()
+				}
+				if _, err := s.firstSlot(t.Context()); err != nil || time.Since(from) != want {
+					t.Errorf("the next first claim waited %v, want %v: %v", time.Since(from), want, err)
+				}
+			})
+		})
+	}
+}
+
+// Who gives up waiting for one place leaves the other to those who come.
+func TestFirstClaimThatIsGivenUpLeavesItsPlace(t *testing.T) {
+	s := &Speaker{slots: make(chan struct{}, 1), firsts: make(chan struct{}, 1)}
+	free, err := s.slot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.firstSlot(over); err == nil || len(s.firsts) > 0 {
+		t.Errorf("%d places taken, %v", len(s.firsts), err)
+	}
+	free()
 }

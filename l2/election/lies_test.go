@@ -78,12 +78,7 @@ func TestE7ReadsAreBounded(t *testing.T) {
 	const count, seconds = 1000, 20
 	s := newSteps(t, 3, nil)
 	s.held("n1")
-	address, lease, target := stepVIP, s.view.Leases[stepVIP], s.view.Targets[stepVIP]
-	for range count - 1 {
-		address = address.Next()
-		lease.VIP = address
-		s.view.Leases[address], s.view.Targets[address] = lease, target
-	}
+	s.many(count)
 	s.pass(5 * time.Second)
 	reads := 0
 	for range 10 * seconds {

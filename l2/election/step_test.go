@@ -155,6 +155,16 @@ func (s *steps) held(node string) {
 	}
 }
 
+// many makes the holder of the VIP that of so many in all, with the same candidates.
+func (s *steps) many(count int) {
+	address, lease, target := stepVIP, s.view.Leases[stepVIP], s.view.Targets[stepVIP]
+	for range count - 1 {
+		address = address.Next()
+		lease.VIP = address
+		s.view.Leases[address], s.view.Targets[address] = lease, target
+	}
+}
+
 // freed makes the VIP one that was held once and is no longer.
 func (s *steps) freed() {
 	s.view.Leases[stepVIP] = Lease{VIP: stepVIP, Object: &coordinationv1.Lease{}}

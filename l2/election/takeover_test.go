@@ -303,13 +303,7 @@ func TestE9ManyVIPsAreAskedInTurn(t *testing.T) {
 	const count = 3000
 	s := newSteps(t, 3, nil)
 	s.held("n1")
-	address, lease, target := stepVIP, s.view.Leases[stepVIP], s.view.Targets[stepVIP]
-	for range count - 1 {
-		address = address.Next()
-		lease.VIP = address
-		s.view.Leases[address], s.view.Targets[address] = lease, target
-		s.core.ClaimEnded(address, true, s.view.Now)
-	}
+	s.many(count)
 	s.pass(5 * time.Second)
 	if answering := len(s.core.AnsweringFor()); answering != count {
 		t.Fatalf("answers for %d VIPs", answering)
