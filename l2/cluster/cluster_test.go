@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,6 +34,8 @@ type rig struct {
 	ctx    context.Context
 	kube   *fake.Clientset
 	custom *customfake.Client
+	// planned counts the plans of a Reporter, if it is there.
+	planned *atomic.Int32
 }
 
 // inRig runs a test in virtual time, with an API server in memory.

@@ -4,6 +4,8 @@ package cluster
 
 import (
 	"fmt"
+	"net/netip"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"k8s.io/client-go/informers"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1"
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/plan"
 )
 
 // report runs a Reporter, and returns how to see what it has told since the last look, after some seconds.
@@ -23,6 +26,9 @@ func (r *rig) report() func(seconds int) []string {
 	go services.RunWithContext(r.ctx)
 	reporter, err := NewReporter(r.kube, r.custom, ourNamespace, Selection{ServeClassless: true}, services, func(refusal Refusal) { refused <- refusal })
 	r.must(err)
+	if publish := reporter.watcher.publish; r.planned != nil {
+		reporter.watcher.publish = func(vips map[netip.Addr]plan.VIP) { r.planned.Add(1); publish(vips) }
+	}
 	go func() {
 		if err := reporter.Run(r.ctx); err != nil {
 			r.t.Errorf("Run: %v", err)
@@ -101,5 +107,26 @@ func TestNotAnnounced(t *testing.T) {
 		stop()
 		want("the only speaker died: peers might end its session", 12)
 		want("and nobody did", 10, service+"no node may announce 192.168.1.240: NoSpeaker on node-0 (no speaker runs on the node: check the DaemonSet speaker)")
+	})
+}
+
+// The controller, which has addresses to give, plans no more than once a second, however much changes.
+func TestReporterRestsBetweenPlans(t *testing.T) {
+	inRig(t, func(r *rig) {
+		r.planned = &atomic.Int32{}
+		r.createPool("192.168.1.0/24")
+		r.createNode("node-0")
+		told := r.report()
+		r.keepSession("node-0")
+		told(5)
+		before := r.planned.Load()
+		const seconds = 10
+		for n := range 20 * seconds {
+			r.createService(fmt.Sprintf("service-%d", n), fmt.Sprintf("192.168.1.%d", n+1))
+			time.Sleep(time.Second / 20) // virtual
+		}
+		if plans := time.Duration(r.planned.Load() - before); plans < seconds-1 || plans > seconds*time.Second/reportRest+1 {
+			t.Errorf("%d plans in %d s of changes, want one every %v", plans, seconds, reportRest)
+		}
 	})
 }
