@@ -180,6 +180,12 @@ var kinds = []kind{
 	{name: "the switch drops a node's frames, the API server's too", nodes: [2]int{3, 5}, weight: 3, gap: 900 * time.Millisecond, overlap: overlapBound, run: func(w *world) {
 		w.during([]*node{w.holder()}, func(now *weather) { now.cut, now.apiAway = true, true })
 	}},
+	// What is isolated for about a silence is fenced at the moment of its return, before it, or not at all. A client on its own side hears it all the while.
+	{name: "a node is isolated for 0.6 to 2.4 s, then healed", nodes: [2]int{3, 5}, weight: 2, gap: 900 * time.Millisecond, overlap: overlapBound, run: func(w *world) {
+		w.duringThat([]*node{w.holder()}, func(now *weather) { now.side, now.apiAway = 1, true }, func() {
+			w.pass(w.chance.between(600*time.Millisecond, 2400*time.Millisecond))
+		})
+	}},
 	{name: "a node's LAN is cut, its API server stays", nodes: [2]int{3, 5}, weight: 2, gap: 1500 * time.Millisecond, overlap: overlapBound, run: func(w *world) {
 		w.during([]*node{w.holder()}, func(now *weather) { now.cut = true })
 	}},
