@@ -47,7 +47,7 @@ func begin(t *testing.T, limit time.Duration) *bench {
 				t.Error("cleaning up:", err)
 			}
 		}
-		if err := b.AwaitCalmSince(ctx, time.Now().Add(poolsRest)); err != nil {
+		if err := b.AwaitCalmSince(ctx, time.Now().Add(-renewals)); err != nil {
 			t.Error("after the test:", err)
 		}
 	})
@@ -71,9 +71,16 @@ func (b *bench) later(undo func(context.Context) error) (now func()) {
 	}
 }
 
-// poolsRest is longer than the controller lets a change rest that takes addresses away, 200 ms: the next test's Services get none of a pool that is
-// gone.
-const poolsRest = 500 * time.Millisecond
+// renewals is how long a speaker takes to renew its session twice: one that is older is not a living one's.
+const renewals = 2 * time.Second
+
+// withoutPools waits until the controller uses no pool: those of the test before are deleted, and it lets such a change rest for a moment.
+func (b *bench) withoutPools(t *testing.T) {
+	t.Helper()
+	s := b.kept(t, newService("no-pool"))
+	b.told(t, s, "AllocationFailed")
+	b.must(b.removed(b.ctx, s))
+}
 
 func (b *bench) must(err error) {
 	b.t.Helper()

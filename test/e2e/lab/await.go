@@ -201,7 +201,7 @@ func (c *Cluster) AwaitPods(ctx context.Context, namespace, app, what string, ju
 // date, and every speaker's session renewed after the call.
 func (c *Cluster) AwaitCalm(ctx context.Context) error { return c.AwaitCalmSince(ctx, time.Now()) }
 
-// AwaitCalmSince is the same for sessions that are renewed after another time, which may be to come.
+// AwaitCalmSince is content with sessions that were renewed after a time, which may be a moment ago.
 func (c *Cluster) AwaitCalmSince(ctx context.Context, since time.Time) error {
 	nodes := 0
 	err := await(ctx, view[*corev1.Node]{c.API.CoreV1().RESTClient(), "nodes", "", nil, &corev1.Node{}}, "all nodes to be ready", func(all []*corev1.Node) error {
