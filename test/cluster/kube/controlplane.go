@@ -89,11 +89,10 @@ func (l Layout) APIServer() machine.Process {
 	)
 }
 
-// ControllerManager leaves load balancers to a cloud provider outside it.
+// ControllerManager has no load balancers of its own since 1.31: its --cloud-provider is not set.
 func (l Layout) ControllerManager() machine.Process {
 	const name = "kube-controller-manager"
 	return l.program(topology.ControlPlane, name,
-		"--cloud-provider=external",
 		"--kubeconfig="+l.KubeconfigOf(name),
 		"--authentication-kubeconfig="+l.KubeconfigOf(name),
 		"--authorization-kubeconfig="+l.KubeconfigOf(name),

@@ -10,18 +10,19 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cloud-provider-l2/cloud-provider-l2/test/cluster/machine"
 	"github.com/cloud-provider-l2/cloud-provider-l2/test/cluster/preflight"
 	"github.com/cloud-provider-l2/cloud-provider-l2/test/cluster/topology"
 )
 
-func TestLoadBalancersAreLeftToACloudProvider(t *testing.T) {
+// With one, kubelet's node would wait for a cloud to initialise it; kube-controller-manager has had no use for one since 1.31.
+func TestNobodyIsToldOfACloudProvider(t *testing.T) {
 	layout := Layout{Cluster: "l2", Folder: "/x"}
-	if !slices.Contains(layout.ControllerManager().Arguments, "--cloud-provider=external") {
-		t.Error("kube-controller-manager is not told that the cloud provider is external")
-	}
-	for _, argument := range layout.Kubelet(topology.Nodes(1)[0]).Arguments {
-		if strings.HasPrefix(argument, "--cloud-provider") {
-			t.Errorf("kubelet has %s, and its node would wait for a cloud to initialise it", argument)
+	for _, program := range []machine.Process{layout.ControllerManager(), layout.Kubelet(topology.Nodes(1)[0])} {
+		for _, argument := range program.Arguments {
+			if strings.HasPrefix(argument, "--cloud-provider") {
+				t.Errorf("%s has %s", program.Name, argument)
+			}
 		}
 	}
 }
