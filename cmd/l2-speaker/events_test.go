@@ -3,61 +3,101 @@
 package main
 
 import (
-	"context"
 	"fmt"
+	"maps"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/record"
 )
 
-// writtenEvents notes when each event was written.
+// writtenEvents notes when each event was written. Writing one takes writingTakes.
 type writtenEvents struct {
 	record.EventSink
-	at map[string]time.Duration
-	// began is when the clock of at did.
 	began time.Time
+
+	mu sync.Mutex
+	at map[string]time.Duration
 }
 
+const writingTakes = 10 * time.Millisecond
+
 func (w *writtenEvents) Create(event *corev1.Event) (*corev1.Event, error) {
+	time.Sleep(writingTakes)
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.at[event.Message] = time.Since(w.began)
 	return event, nil
 }
 
-func (w *writtenEvents) Patch(event *corev1.Event, _ []byte) (*corev1.Event, error) {
-	return w.Create(event)
+func (w *writtenEvents) expect(t *testing.T, want map[string]time.Duration) {
+	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !maps.Equal(w.at, want) {
+		t.Errorf("written at %v, want %v", w.at, want)
+	}
+}
+
+// withEvents tests in virtual time; stop begins the speaker's stop.
+func withEvents(t *testing.T, test func(written *writtenEvents, e *events, say func(service, message string), stop func())) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		written := &writtenEvents{at: map[string]time.Duration{}, began: time.Now()}
+		stopping := make(chan struct{})
+		e := newEvents(t.Context(), stopping, written, corev1.EventSource{Component: "test"})
+		test(written, e, func(service, message string) {
+			e.Event(&corev1.ObjectReference{Kind: "Service", Namespace: "default", Name: service}, corev1.EventTypeNormal, "nodeAssigned", message)
+		}, func() { close(stopping) })
+		time.Sleep(time.Minute) // what is under way ends
+	})
 }
 
 // Events leave the API server to the Leases at first; one that comes later does not wait for longer because of them.
 func TestEventsSettle(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		written := &writtenEvents{at: map[string]time.Duration{}, began: time.Now()}
-		broadcaster := record.NewBroadcaster(record.WithContext(ctx))
-		broadcaster.StartRecordingToSink(settled{written, ctx})
-		recorder := broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "test"})
-		say := func(service, message string) {
-			recorder.Event(&corev1.ObjectReference{Kind: "Service", Namespace: "default", Name: service}, corev1.EventTypeNormal, "nodeAssigned", message)
-		}
+	withEvents(t, func(written *writtenEvents, e *events, say func(service, message string), _ func()) {
+		want := map[string]time.Duration{"later": eventsSettle + 500*time.Millisecond + writingTakes}
 		for i := range 5 {
 			say(fmt.Sprint("web-", i), fmt.Sprint("early ", i))
+			want[fmt.Sprint("early ", i)] = eventsSettle + time.Duration(i+1)*writingTakes
 		}
 		time.Sleep(500 * time.Millisecond)
 		say("web-0", "later")
-		time.Sleep(eventsSettle)
-		synctest.Wait()
-		want := map[string]time.Duration{"later": eventsSettle + 500*time.Millisecond}
-		for i := range 5 {
-			want[fmt.Sprint("early ", i)] = eventsSettle
+		time.Sleep(2 * eventsSettle)
+		written.expect(t, want)
+		e.end()
+	})
+}
+
+// What a speaker tells before and while it stops is written before it ends, and does not keep it.
+func TestEventsOfASpeakerThatStopsAreWritten(t *testing.T) {
+	withEvents(t, func(written *writtenEvents, e *events, say func(service, message string), stop func()) {
+		say("web-0", "just before")
+		time.Sleep(100 * time.Millisecond)
+		stop()
+		say("web-1", "handed over")
+		e.end()
+		written.expect(t, map[string]time.Duration{
+			"just before": 100*time.Millisecond + writingTakes,
+			"handed over": 100*time.Millisecond + 2*writingTakes,
+		})
+	})
+}
+
+// An API server that does not answer keeps a speaker that stops for a moment only.
+func TestEventsDoNotKeepASpeaker(t *testing.T) {
+	withEvents(t, func(_ *writtenEvents, e *events, say func(service, message string), stop func()) {
+		stop()
+		for i := range 500 {
+			say(fmt.Sprint("web-", i), "moved")
 		}
-		if fmt.Sprint(written.at) != fmt.Sprint(want) {
-			t.Errorf("written at %v, want %v", written.at, want)
+		began := time.Now()
+		e.end()
+		if took := time.Since(began); took != eventsEnd {
+			t.Errorf("kept for %v, want %v", took, eventsEnd)
 		}
-		say("web-1", "at the end")
-		cancel()
-		broadcaster.Shutdown()
 	})
 }

@@ -13,9 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
-	"k8s.io/client-go/tools/record"
 	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/component-base/version"
 	"k8s.io/klog/v2"
@@ -50,9 +48,9 @@ func run(ctx context.Context, o *options) error {
 	defer parts.Wait()
 	defer stop()
 
-	broadcaster := record.NewBroadcaster(record.WithContext(running))
-	broadcaster.StartRecordingToSink(settled{&typedcorev1.EventSinkImpl{Interface: clients.events.CoreV1().Events("")}, running})
-	defer broadcaster.Shutdown()
+	events := newEvents(running, ctx.Done(), &typedcorev1.EventSinkImpl{Interface: clients.events.CoreV1().Events("")},
+		corev1.EventSource{Component: "metallb-speaker", Host: o.node})
+	defer events.end()
 	statuses, err := servicestatus.NewWriter(clients.statuses.ServiceL2Statuses(o.namespace), o.namespace, o.node)
 	if err != nil {
 		return err
@@ -60,7 +58,7 @@ func run(ctx context.Context, o *options) error {
 	observer := &observer{
 		node:     o.node,
 		began:    time.Now(),
-		events:   broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "metallb-speaker", Host: o.node}),
+		events:   events,
 		statuses: statuses,
 		services: map[netip.Addr][]types.NamespacedName{},
 	}
