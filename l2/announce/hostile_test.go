@@ -135,7 +135,13 @@ func (f flooding) run(t *testing.T) (result underFlood) {
 // and each is counted by the reason. What this machine can send in fact is logged: on two processors the flood, the node and the client
 // take turns, and what comes while the node waits for its turn, longer than its queue lasts, is lost.
 func TestAnswersGoOnUnderAFlood(t *testing.T) {
-	const least = 0.8 // of the questions are answered at the first asking, also where two other programs want all of two processors
+	const (
+		// least of the questions are answered at the first asking, also while other tests want all processors; `make bench-arp` tells what a
+		// machine does that has nothing else to do.
+		least = 0.5
+		// aFlood is several bogus packets for each question, which such a machine still sends in a second.
+		aFlood = 4000
+	)
 	for _, flood := range floods {
 		t.Run(flood.protocol, func(t *testing.T) {
 			result := flood.run(t)
@@ -143,6 +149,9 @@ func TestAnswersGoOnUnderAFlood(t *testing.T) {
 				100*result.share, floodQuestions, result.P50, result.P99, result.perSecond)
 			if result.share < least {
 				t.Errorf("%d of %d questions had no answer", result.Lost, floodQuestions)
+			}
+			if result.perSecond < aFlood {
+				t.Errorf("%.0f bogus packets a second are no flood, want %d", result.perSecond, aFlood)
 			}
 		})
 	}
@@ -285,13 +294,27 @@ func TestSightingsOfMoreVIPsThanAFilterHolds(t *testing.T) {
 	}
 }
 
-// When Run has ended nothing of it is left.
+// When Run has ended nothing of it is left, and nothing of an interface that has gone meanwhile.
 func TestRunLeavesNothingBehind(t *testing.T) {
 	newLAN(t)
-	before := runtime.NumGoroutine()
+	other := newHost(t)
+	descriptors := func() int {
+		open, err := os.ReadDir("/proc/self/fd")
+		must(t, err)
+		return len(open)
+	}
+	goroutines, files := runtime.NumGoroutine(), descriptors()
 	t.Run("announcer", func(t *testing.T) {
 		a := start(t, Config{}, "lan0")
 		a.Announce(vip1, nil)
+		a.Announce(vip6, nil)
+		for range 3 {
+			other.plug(t, "lan1")
+			waitFor(t, a, "lan1", func() bool { return len(a.Interfaces()) == 2 })
+			unplug("lan1")
+			waitFor(t, a, "lan1 gone", func() bool { return len(a.Interfaces()) == 1 })
+		}
 	})
-	eventually(t, "as many goroutines as before", func() bool { return runtime.NumGoroutine() <= before })
+	eventually(t, "as many goroutines as before", func() bool { return runtime.NumGoroutine() <= goroutines })
+	eventually(t, "as many open files as before", func() bool { return descriptors() <= files })
 }

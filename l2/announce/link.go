@@ -22,6 +22,7 @@ type link struct {
 	ports   []*port // one for each protocol
 	readers sync.WaitGroup
 	stop    int           // an eventfd: readable when the readers are to end
+	closing atomic.Bool
 	changes atomic.Uint64 // announced so far; what tells of an earlier one is no longer sent
 	failed  atomic.Bool   // a socket is of no use any more
 
@@ -113,7 +114,7 @@ func openPort(index int, proto protocol) (*port, error) {
 // read serves a socket until it is closed or of no use.
 func (a *Announcer) read(l *link, s *socket, receive func(fd int, frame []byte)) {
 	err := s.receive(l.stop, receive)
-	if err == nil {
+	if err == nil || l.closing.Load() {
 		return
 	}
 	a.log.Error(err, "Reading failed; the socket will be opened again", "interface", l.state.Load().name)
@@ -215,6 +216,7 @@ func (l *link) narrowTo(v4, v6 []netip.Addr) {
 // close ends the readers and waits for them. The kernel takes some 15 ms to let go of a packet socket, so all of them are
 // closed at once.
 func (l *link) close() {
+	l.closing.Store(true)
 	_, _ = unix.Write(l.stop, binary.NativeEndian.AppendUint64(nil, 1))
 	var closing sync.WaitGroup
 	for _, p := range l.ports {

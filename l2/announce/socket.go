@@ -23,9 +23,9 @@ type socket struct {
 	raw   syscall.RawConn
 }
 
-// receiveQueue is how many bytes may wait to be read, with what the kernel needs beside them. It allows as many as net.core.rmem_max says,
-// which is twice the default: in a flood what is lost is what comes while the reader waits for a processor.
-const receiveQueue = 1 << 20
+// receiveQueue is how many bytes may wait to be read, with what the kernel needs beside them, where net.core.rmem_max allows it: the default, net.core.rmem_default, is
+// mostly half of what is allowed. In a flood what is lost is what comes while the reader waits for a processor.
+const receiveQueue = 2 << 20
 
 func openSocket(index, etherType int, filter []bpf.Instruction) (*socket, error) {
 	// Without a protocol, nothing comes in before the filter is there.
@@ -44,13 +44,22 @@ func openSocket(index, etherType int, filter []bpf.Instruction) (*socket, error)
 	}
 	if err == nil {
 		err = s.control("making a packet socket non-blocking and its queue long", func(fd int) error {
-			return errors.Join(unix.SetNonblock(fd, true), unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveQueue))
+			return errors.Join(unix.SetNonblock(fd, true), lengthenQueue(fd))
 		})
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.file.Close())
 	}
 	return s, nil
+}
+
+// lengthenQueue lets receiveQueue bytes wait. A machine whose default is longer keeps it.
+func lengthenQueue(fd int) error {
+	bytes, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
+	if err != nil || bytes >= receiveQueue {
+		return err
+	}
+	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveQueue/2) // the kernel doubles it
 }
 
 // networkOrder is a number as it lies in a packet.
