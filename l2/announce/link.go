@@ -21,7 +21,7 @@ type link struct {
 	state   atomic.Pointer[linkState]
 	ports   []*port // one for each protocol
 	readers sync.WaitGroup
-	stop    int           // an eventfd: readable when the readers are to end
+	stop    int // an eventfd: readable when the readers are to end
 	closing atomic.Bool
 	changes atomic.Uint64 // announced so far; what tells of an earlier one is no longer sent
 	failed  atomic.Bool   // a socket is of no use any more
