@@ -15,7 +15,7 @@ const memoryLimit = "MEMORY_LIMIT"
 // Tune sets how much the heap may grow between two collections, in percent, and limits the memory of the Go runtime to nine tenths of
 // what the container may have: near it the collector works more, before the kernel ends the program. The tenth is for what
 // the kernel charges and the runtime does not see, such as buffers of sockets. GOGC and GOMEMLIMIT in the environment
-// overrule each its part. Without a limit of the container there is none of the runtime.
+// overrule each its part. A container without a limit is told the memory of its node.
 func Tune(percent int) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(percent)

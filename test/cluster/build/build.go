@@ -170,7 +170,7 @@ func (b builder) waiting(what string) func() {
 }
 
 // moduleFolder finds the sources of this command, which hold the sources of what it builds: where they were when
-// it was compiled, or beside the clone's bin folder.
+// it was compiled, unless -trimpath left that out, or beside the clone's bin folder.
 func moduleFolder() (string, error) {
 	var candidates []string
 	if given := os.Getenv("L2_CLUSTER_SOURCE"); given != "" {
