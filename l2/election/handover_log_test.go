@@ -166,6 +166,9 @@ func TestE8EachHandOverIsOneLogLine(t *testing.T) {
 			other := map[string]string{"node-1": "node-2", "node-2": "node-3", "node-3": "node-1"}[node]
 			p.state.Advertisements[0].Spec.PreferredNodeSelectors = []v1beta1.PreferredNodeSelector{{Weight: 10, Preference: by(metav1.LabelSelectorOpIn, other)}}
 		}, all, time.Minute},
+		{"two preferred nodes", PreferredNode, nil, func(p *planned, node string) {
+			p.state.Advertisements[0].Spec.PreferredNodeSelectors = []v1beta1.PreferredNodeSelector{{Weight: 10, Preference: by(metav1.LabelSelectorOpNotIn, node)}}
+		}, all, time.Minute},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			inPlanned(t, func(p *planned) {

@@ -20,7 +20,8 @@ const MaxCandidates = 8
 //
 // Nodes with a larger preferred score come before others, then those with an address in the VIP's subnet; the nodes that are
 // best in this are the VIP's top tier. Among them rendezvous hashing decides, with bounded loads: no node comes first for
-// more than a fair share of the VIPs (the mean rounded up, or a tenth above the mean) while another of the tier has room.
+// more than a fair share of the VIPs (the mean rounded up, or a tenth above the mean) while another of the tier has room. Where a tier
+// is too small for its VIPs, the share of its nodes is larger.
 //
 // A holder of the top tier stays first unless it holds more than its share. So a node that leaves moves its own VIPs and no
 // others, and one that returns is offered what is too much for those that filled in for it: the VIPs that are the least theirs by
@@ -30,6 +31,7 @@ const MaxCandidates = 8
 // spread as evenly as others, without a second move.
 func Candidates(vips map[netip.Addr]VIP, live func(node string) bool, held map[netip.Addr]string) map[netip.Addr][]string {
 	s := newSpread(vips, live, held)
+	s.measure()
 	s.keep()
 	s.place()
 	return s.orders()
@@ -41,9 +43,10 @@ type spread struct {
 	seeds []uint64
 	// seats are the VIPs that have a candidate, by address.
 	seats []*seat
-	// load counts for how many VIPs a node comes first; limit is the fair share.
-	load  []int
-	limit int
+	// load counts for how many VIPs a node comes first; limit is the fair share, and shares are what each node may keep.
+	load   []int
+	limit  int
+	shares []int
 	// weights is scratch space, by node.
 	weights []uint64
 }
@@ -116,6 +119,7 @@ func newSpread(vips map[netip.Addr]VIP, live func(string) bool, held map[netip.A
 	s.load = make([]int, len(s.names))
 	s.weights = make([]uint64, len(s.names))
 	s.limit = share(len(s.seats), len(s.names))
+	s.shares = slices.Repeat([]int{s.limit}, len(s.names))
 	return s
 }
 
@@ -167,6 +171,20 @@ func share(vips, nodes int) int {
 
 func (t *tiers) first() []int32 { return t.nodes[:t.top] }
 
+// measure finds the shares of nodes whose tiers are too small for the fair one. It does not ask who holds what: a share that changed with every VIP that moves
+// would make others move to and fro.
+func (s *spread) measure() {
+	if !slices.ContainsFunc(s.seats, func(each *seat) bool { return each.tiers.top < len(s.names) }) {
+		return
+	}
+	empty := *s
+	empty.load, empty.seats = make([]int, len(s.names)), make([]*seat, 0, len(s.seats))
+	for _, each := range s.seats {
+		empty.seats = append(empty.seats, &seat{addr: each.addr, seed: each.seed, tiers: each.tiers, holder: -1, first: -1})
+	}
+	empty.place()
+}
+
 // keep leaves VIPs with holders of their top tier, up to the share of each holder: those that have fewest other candidates,
 // then those that are most its own by the hash.
 func (s *spread) keep() {
@@ -177,7 +195,7 @@ func (s *spread) keep() {
 		}
 	}
 	for holder, seats := range byHolder {
-		if len(seats) > s.limit {
+		if share := s.shares[holder]; len(seats) > share {
 			ranks := make(map[*seat]int, len(seats))
 			for _, each := range seats {
 				ranks[each] = s.rank(each, int32(holder))
@@ -185,7 +203,7 @@ func (s *spread) keep() {
 			slices.SortFunc(seats, func(a, b *seat) int {
 				return cmp.Or(cmp.Compare(a.tiers.top, b.tiers.top), cmp.Compare(ranks[a], ranks[b]), a.addr.Compare(b.addr))
 			})
-			seats = seats[:s.limit]
+			seats = seats[:share]
 		}
 		for _, each := range seats {
 			s.seat(each, int32(holder))
@@ -233,6 +251,11 @@ func (s *spread) place() {
 		}
 		if len(full) > 0 {
 			limit = max(limit+1, s.shareOf(full))
+			for _, each := range full {
+				for _, node := range each.tiers.first() {
+					s.shares[node] = limit
+				}
+			}
 		}
 		left = full
 	}

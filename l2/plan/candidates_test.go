@@ -336,6 +336,48 @@ func TestMovesHaveACause(t *testing.T) {
 	}
 }
 
+// Where only some nodes are preferred, each VIP goes to one of them once, in whatever order holders hand theirs over, and what one of them holds stays
+// unless it is more than its share of a tier that holds them all.
+func TestPreferredNodesExchangeNothing(t *testing.T) {
+	for seed := range uint64(200) {
+		random := rand.New(rand.NewPCG(seed, 6))
+		nodes, count := 3+random.IntN(4), 1+random.IntN(60)
+		held := firsts(Candidates(spreadOf(count, nodes), everyNode, nil))
+		preferred, verdicts := 1+random.IntN(nodes-1), map[string]Verdict{}
+		for n := range nodes {
+			verdicts[nodeName(n)] = Verdict{Eligible: true, InSubnet: true, Score: map[bool]int32{true: 10}[n < preferred]}
+		}
+		vips, share, moved := vipsWith(count, verdicts), share(count, preferred), map[netip.Addr]bool{}
+		for {
+			was := map[string]int{}
+			for _, holder := range held {
+				was[holder]++
+			}
+			var misplaced []netip.Addr
+			orders := Candidates(vips, everyNode, held)
+			for addr, order := range orders {
+				if order[0] == held[addr] {
+					continue
+				}
+				misplaced = append(misplaced, addr)
+				if holder := held[addr]; verdicts[holder].Score > 0 && was[holder] <= share || moved[addr] {
+					t.Fatalf("seed %d: %s is to move from %s, which holds %d of %d VIPs, to %s, one of %d preferred; has it moved before: %v",
+						seed, addr, holder, was[holder], count, order[0], preferred, moved[addr])
+				}
+			}
+			if len(misplaced) == 0 {
+				if got := fullest(orders); got > share {
+					t.Fatalf("seed %d: the fullest of %d preferred nodes has %d of %d", seed, preferred, got, count)
+				}
+				break
+			}
+			slices.SortFunc(misplaced, netip.Addr.Compare)
+			addr := misplaced[random.IntN(len(misplaced))]
+			held[addr], moved[addr] = orders[addr][0], true
+		}
+	}
+}
+
 func BenchmarkCandidates(b *testing.B) {
 	for _, c := range []struct{ vips, nodes int }{{1000, 3}, {10000, 200}} {
 		vips := spreadOf(c.vips, c.nodes)
