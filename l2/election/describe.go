@@ -13,10 +13,14 @@ import (
 const noInterfaces = ";"
 
 // FormatInterfaces writes what a session Lease says of the interfaces of its speaker: `eth0=192.168.1.11/24,fd00::b/64;down:eth1=`. A
-// speaker that has none says so with a lone `;`.
+// speaker that has none says so with a lone `;`. An interface whose name has one of the signs that part the text, which the kernel allows, is left out: nobody
+// is to take it for another.
 func FormatInterfaces(interfaces []LocalInterface) string {
 	parts := make([]string, 0, len(interfaces))
 	for _, each := range interfaces {
+		if strings.ContainsAny(each.Name, ";=") {
+			continue
+		}
 		addresses := make([]string, 0, len(each.Addresses))
 		for _, address := range each.Addresses {
 			addresses = append(addresses, address.String())

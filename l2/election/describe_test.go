@@ -19,6 +19,7 @@ func TestInterfacesOnTheSessionLease(t *testing.T) {
 		{Name: "eth0", Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.1.11/24"), netip.MustParsePrefix("fd00:1::b/64")}},
 		{Name: "eth1"},
 		{Name: "eth2", Addresses: []netip.Prefix{netip.MustParsePrefix("10.1.0.1/16")}, Down: true},
+		{Name: "a;eth0="}, {Name: "b=c", Down: true}, // which nobody could read
 	})
 	if want := "eth0=192.168.1.11/24,fd00:1::b/64;eth1=;down:eth2=10.1.0.1/16"; text != want {
 		t.Fatalf("%q, want %q", text, want)
@@ -29,6 +30,7 @@ func TestInterfacesOnTheSessionLease(t *testing.T) {
 	}{
 		{"", nil},
 		{FormatInterfaces(nil), []plan.Interface{}},
+		{FormatInterfaces([]LocalInterface{{Name: "a;b"}}), []plan.Interface{}},
 		{text, []plan.Interface{
 			{Name: "eth0", Up: true, Subnets: []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24"), netip.MustParsePrefix("fd00:1::/64")}, Addresses: addresses("192.168.1.11", "fd00:1::b")},
 			{Name: "eth1", Up: true},

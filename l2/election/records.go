@@ -3,6 +3,7 @@
 package election
 
 import (
+	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -208,21 +209,35 @@ func describes(object *coordinationv1.Lease) string {
 	}, "\n")
 }
 
-// macs maps the hardware addresses that speakers announce from to their nodes.
+// macs maps the hardware addresses that speakers announce from to their nodes. One that several sessions name is that of a speaker whose session goes on, as
+// after a node's change of name, and then that of the first by name: all must read the same.
 func (r *Records) macs() MACs {
 	macs := MACs{Nodes: map[string]string{}, Complete: true}
 	for node, session := range r.sessions {
-		list := session.Object.Annotations[names.AnnotationMACs]
-		if list == "" && session.Epoch != "" && !saysNoneUp(session.Object.Annotations[names.AnnotationInterfaces]) {
+		list := parseMACs(session.Object.Annotations[names.AnnotationMACs])
+		if len(list) == 0 && session.Epoch != "" && !saysNoneUp(session.Object.Annotations[names.AnnotationInterfaces]) {
 			macs.Complete = false
 		}
-		for mac := range strings.SplitSeq(list, ",") {
-			if mac != "" {
+		for _, mac := range list {
+			other, taken := macs.Nodes[mac]
+			live, otherLive := session.Epoch != "", r.sessions[other].Epoch != ""
+			if !taken || live && !otherLive || live == otherLive && node < other {
 				macs.Nodes[mac] = node
 			}
 		}
 	}
 	return macs
+}
+
+// parseMACs reads a list of hardware addresses of Ethernet, and leaves out what is none.
+func parseMACs(text string) []string {
+	var list []string
+	for part := range strings.SplitSeq(text, ",") {
+		if mac, err := net.ParseMAC(part); err == nil && len(mac) == 6 {
+			list = append(list, mac.String())
+		}
+	}
+	return list
 }
 
 // epochs is the present epoch of each node that has a session.

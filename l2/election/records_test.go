@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -136,6 +137,49 @@ func TestSessionsAreTimedByTheObserver(t *testing.T) {
 	records.Watched(object, now.Add(time.Second)) // the same version again is no renewal
 	if got := records.sessions["b"]; !got.ChangedAt.Equal(now) || got.Duration != 4*time.Second {
 		t.Errorf("changed at %v with duration %v, want %v and 4s", got.ChangedAt, got.Duration, now)
+	}
+}
+
+// Sightings are of strangers or of speakers by the hardware addresses on sessions: every speaker reads them alike, whatever stands there.
+func TestMACsOfSpeakers(t *testing.T) {
+	const one, two = "02:00:00:00:00:01", "02:00:00:00:00:02"
+	for _, test := range []struct {
+		name string
+		// macs and epochs by node
+		macs, epochs map[string]string
+		want         map[string]string
+		complete     bool
+	}{
+		{"one each", map[string]string{"a": one, "b": two}, nil, map[string]string{one: "a", two: "b"}, true},
+		{"two of one", map[string]string{"a": one + "," + two}, nil, map[string]string{one: "a", two: "a"}, true},
+		{"in another form", map[string]string{"a": "02-00-00-00-00-01,0200.0000.0002", "b": "AA:BB:CC:DD:EE:FF"}, nil,
+			map[string]string{one: "a", two: "a", "aa:bb:cc:dd:ee:ff": "b"}, true},
+		{"no address of Ethernet", map[string]string{"a": "what,,02:00:00:00:00:00:00:01," + one}, nil, map[string]string{one: "a"}, true},
+		{"nothing that can be read", map[string]string{"a": "what", "b": two}, nil, map[string]string{two: "b"}, false},
+		{"none", map[string]string{"a": "", "b": two}, nil, map[string]string{two: "b"}, false},
+		{"none, and the session has ended", map[string]string{"a": "", "b": two}, map[string]string{"a": ""}, map[string]string{two: "b"}, true},
+		{"two name the same", map[string]string{"c": one, "a": one, "b": one}, nil, map[string]string{one: "a"}, true},
+		{"two name the same, and one session has ended", map[string]string{"a": one, "b": one, "c": one}, map[string]string{"a": ""}, map[string]string{one: "b"}, true},
+		{"two name the same, and both sessions have ended", map[string]string{"a": one, "b": one}, map[string]string{"a": "", "b": ""}, map[string]string{one: "a"}, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for range 20 { // in any order of a map
+				records := NewRecords()
+				for node, macs := range test.macs {
+					epoch := node + "/1"
+					if other, ok := test.epochs[node]; ok {
+						epoch = other
+					}
+					object := sessionObject(node, Epoch(epoch), 10)
+					object.Annotations = map[string]string{names.AnnotationMACs: macs}
+					records.Watched(object, time.Time{})
+				}
+				got := records.macs()
+				if diff := cmp.Diff(MACs{Nodes: test.want, Complete: test.complete}, got); diff != "" {
+					t.Fatal(diff)
+				}
+			}
+		})
 	}
 }
 
