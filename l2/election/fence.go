@@ -224,7 +224,9 @@ func (c *Core) announceReturns(v *View, out *Actions) {
 		case !renewed:
 			c.toAsk = c.AnsweringFor()
 		case !late:
-			out.Reannounce = append(out.Reannounce, c.AnsweringFor()...)
+			for _, address := range c.AnsweringFor() {
+				c.announce(v, c.vips[address], out)
+			}
 		}
 	}
 	for len(c.toAsk) > 0 {

@@ -171,9 +171,8 @@ func (c *Core) meetStranger(v *View, vip *vip, sighting Sighting, out *Actions) 
 	if !vip.answering {
 		return
 	}
-	if vip.named == "" && v.Now.Sub(vip.defendedAt) >= defendEvery {
+	if vip.named == "" && v.Now.Sub(vip.defendedAt) >= defendEvery && c.announce(v, vip, out) {
 		vip.defendedAt = v.Now
-		out.Reannounce = append(out.Reannounce, vip.address)
 	}
 	if vip.strangerSince.IsZero() && v.Now.Sub(vip.strangerToldAt) >= defendEvery {
 		vip.stranger, vip.strangerSince = sighting, v.Now

@@ -68,6 +68,7 @@ func (n *node) Announce(vip netip.Addr, _ []string) {
 		w.mu.Unlock()
 		return
 	}
+	n.rightful(vip)
 	begun := &burst{rounds: burstRounds}
 	n.answering[vip] = begun
 	w.noteVIP(vip)
@@ -83,7 +84,7 @@ func (n *node) sayAgain(vip netip.Addr, of *burst) {
 	if over {
 		return
 	}
-	n.Reannounce(vip)
+	n.say(vip)
 	time.AfterFunc(burstInterval, func() { n.sayAgain(vip, of) })
 }
 
@@ -96,8 +97,26 @@ func (n *node) Withdraw(vip netip.Addr) {
 	w.noteVIP(vip)
 }
 
-// Reannounce tells the LAN once, in both forms of ARP.
+// Reannounce tells the LAN once.
 func (n *node) Reannounce(vip netip.Addr) {
+	n.world.mu.Lock()
+	n.rightful(vip)
+	n.world.mu.Unlock()
+	n.say(vip)
+}
+
+// rightful writes down when the decision loop, which calls it, announces a VIP while the speaker has no epoch, or one that has ended by the API server and by
+// its own records. The caller holds the world's lock.
+func (n *node) rightful(vip netip.Addr) {
+	s := n.speaker
+	epoch := s.view.Epoch
+	if knows := n.world.law.ended[string(epoch)] && s.records.sessions[n.name].Epoch != epoch; !n.dead && (epoch == "" || knows) {
+		n.world.law.breaks("%s announced %s under the epoch %q, which it knew had ended", n.name, vip, epoch)
+	}
+}
+
+// say tells the LAN once, in both forms of ARP.
+func (n *node) say(vip netip.Addr) {
 	n.world.mu.Lock()
 	mute := !n.answers(vip)
 	n.world.mu.Unlock()

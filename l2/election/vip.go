@@ -238,9 +238,15 @@ func (c *Core) ask(v *View, vip *vip, out *Actions) bool {
 	return true
 }
 
-func (c *Core) announce(v *View, vip *vip, out *Actions) {
+// announce tells the LAN again that this speaker answers for a VIP, if the VIP is its own by the records. Until it hears a successor it may also answer for one that
+// is another's, or nobody's since its epoch ended: it does not call clients back from whoever takes that. It says whether it announced.
+func (c *Core) announce(v *View, vip *vip, out *Actions) bool {
+	if _, standing := v.standing(c.node, vip.address); standing != mine {
+		return false
+	}
 	vip.announcedAt = v.Now
 	out.Reannounce = append(out.Reannounce, vip.address)
+	return true
 }
 
 // rank is this node's place among the candidates, or -1.

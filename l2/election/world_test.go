@@ -376,7 +376,7 @@ func (n *node) setCable(pulled bool) {
 		answering := slices.Collect(maps.Keys(n.answering))
 		n.world.mu.Unlock()
 		for _, vip := range answering {
-			n.Reannounce(vip)
+			n.say(vip)
 		}
 	}
 }
