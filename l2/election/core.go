@@ -117,7 +117,7 @@ const (
 	unheardDurations = 3
 	// claimRetry after a claim that the API server refused.
 	claimRetry = 100 * time.Millisecond
-	// busyMost is how much longer a candidate waits for those before it, while they take other VIPs.
+	// busyMost is how much longer, at most, a candidate waits for those before it, while they take other VIPs of nodes that are gone.
 	busyMost = 3 * time.Second
 )
 
@@ -220,7 +220,7 @@ type Core struct {
 	aloneUntil   time.Time            // the last return before which nobody was heard
 	heard        map[string]time.Time // epochs that were not silent at the last step, and since when
 	movedAt      time.Time            // when a VIP was last handed over without need
-	took         map[string]time.Time // by node: when the records last showed that it took a VIP that nobody held
+	took         map[string]time.Time // by node: when the records last showed that it took a VIP whose holder was gone
 	gatewayKnown bool                 // the gateway has answered
 	linkDown     bool                 // at the last step
 	// asks is how many probes for what this speaker answers for may be sent now; toAsk is what is left of a round of them after a return.

@@ -207,19 +207,18 @@ func (s *Speaker) vip(address netip.Addr) plan.VIP {
 }
 
 // dropElectors ends the electors of VIPs that the records say are no longer this speaker's. A claim that still waits for its turn is called off when the
-// API server would refuse it, since the Lease has changed; a first claim also when nobody wants the VIP, or this speaker may not take it any more.
+// API server would refuse it, since the Lease has changed, when it would count for nothing, since its epoch has ended, and when nobody wants the VIP, or this
+// speaker may not take it, any more.
 func (s *Speaker) dropElectors() {
 	takes := s.core.mayTake(&s.view)
 	for vip, elector := range s.electors {
 		lease, standing := s.view.standing(s.config.Node, vip)
 		state := s.core.vips[vip]
 		_, planned := s.view.Targets[vip]
-		claim := elector.lock.claim
 		waits := !elector.lock.sent.Load()
-		outdated := version(lease.Object) != version(claim.Base.Object)
-		unwanted := claim.First && (!planned || !takes || elector.lock.epoch != s.view.Epoch)
+		outdated := version(lease.Object) != version(elector.lock.claim.Base.Object) || elector.lock.epoch != s.view.Epoch
 		switch claiming := state != nil && state.claiming; {
-		case claiming && waits && (outdated || unwanted):
+		case claiming && waits && (outdated || !planned || !takes):
 			elector.cancel() // and the claim's end is told
 		case !claiming && (standing == theirs || standing == void):
 			elector.cancel()

@@ -79,12 +79,13 @@ func (c *Core) decide(v *View, vip *vip, out *Actions) (known bool) {
 		return true // at rest, which most VIPs are, ten times a second
 	}
 	target, planned := v.Targets[vip.address]
-	vip.everHeld = vip.everHeld || lease.Holder != ""
+	heldBefore := vip.everHeld
+	vip.everHeld = heldBefore || lease.Holder != ""
 	if standing == mine && !(vip.lostAt.IsZero() && vip.voidSince.IsZero()) {
 		vip.taken(v)
 	}
 	if standing != void {
-		if standing == theirs && !vip.voidSince.IsZero() {
+		if standing == theirs && !vip.voidSince.IsZero() && heldBefore {
 			c.took[lease.Holder] = v.Now
 		}
 		vip.voidSince = time.Time{}
@@ -158,7 +159,7 @@ func (c *Core) seek(v *View, vip *vip, lease Lease, target Target, planned bool,
 
 // ranksSince is from when the ranks of the candidates for a VIP that nobody holds count (E10): since nobody does, and since they may take VIPs, for
 // speakers that start together may do so at the same moment. One before this speaker that is busy taking the other VIPs of a node
-// that died is given more time, up to busyMost: whoever claims what it is about to claim costs both of them a write.
+// that died, and not new ones, is given more time, up to busyMost: whoever claims what it is about to claim costs both of them a write.
 func (c *Core) ranksSince(vip *vip, target Target, rank int) time.Time {
 	since := later(vip.voidSince, c.takingSince(target))
 	most := since.Add(busyMost)
