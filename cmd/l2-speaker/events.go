@@ -14,14 +14,15 @@ import (
 )
 
 const (
-	// eventsSettle is how old a new event is before it is written: when the VIPs of a node that died move, their Leases have the API server
-	// to themselves for that long.
+	// eventsSettle is how old an event is before it is written when eventsMany wait: when the VIPs of a node that died move, their Leases have the API
+	// server to themselves for that long.
 	eventsSettle = 2 * time.Second
+	eventsMany   = 5
 	// eventsEnd is how long a speaker that stops waits at most for what it has told of its last moves to be written.
 	eventsEnd = time.Second
 )
 
-// events are told to users through a recorder, and written when they are eventsSettle old, or at once when the speaker stops.
+// events are told to users through a recorder, and written at once, but for many that come together.
 type events struct {
 	record.EventRecorder
 	broadcaster record.EventBroadcaster
@@ -66,8 +67,7 @@ func (e *events) end() {
 	}
 }
 
-// Create implements record.EventSink. The broadcaster calls it, and Patch, from one goroutine: of many events that come together only the first
-// waits, and the others are old by then.
+// Create implements record.EventSink. The broadcaster calls it, and Patch, from one goroutine: when one has waited, those behind it are as old.
 func (e *events) Create(event *corev1.Event) (*corev1.Event, error) {
 	e.settle(event)
 	defer e.wrote()
@@ -85,6 +85,9 @@ func (e *events) Patch(event *corev1.Event, data []byte) (*corev1.Event, error) 
 func (e *events) Update(event *corev1.Event) (*corev1.Event, error) { return e.sink.Update(event) }
 
 func (e *events) settle(event *corev1.Event) {
+	if e.said.Load()-e.written.Load() < eventsMany {
+		return
+	}
 	settled := time.NewTimer(time.Until(event.FirstTimestamp.Add(eventsSettle)))
 	defer settled.Stop()
 	select {

@@ -56,17 +56,21 @@ func withEvents(t *testing.T, test func(written *writtenEvents, e *events, say f
 	})
 }
 
-// Events leave the API server to the Leases at first; one that comes later does not wait for longer because of them.
+// An event is written at once; many that come together leave the API server to the Leases at first, and one that comes later does not wait for longer
+// because of them.
 func TestEventsSettle(t *testing.T) {
 	withEvents(t, func(written *writtenEvents, e *events, say func(service, message string), _ func()) {
-		want := map[string]time.Duration{"later": eventsSettle + 500*time.Millisecond + writingTakes}
-		for i := range 5 {
-			say(fmt.Sprint("web-", i), fmt.Sprint("early ", i))
-			want[fmt.Sprint("early ", i)] = eventsSettle + time.Duration(i+1)*writingTakes
+		say("web-0", "alone")
+		synctest.Wait() // it is being written
+		want := map[string]time.Duration{"alone": writingTakes}
+		for i := range 10 {
+			say(fmt.Sprint("web-", i), fmt.Sprint("moved ", i))
+			want[fmt.Sprint("moved ", i)] = eventsSettle + time.Duration(i+1)*writingTakes
 		}
-		time.Sleep(500 * time.Millisecond)
-		say("web-0", "later")
 		time.Sleep(2 * eventsSettle)
+		say("web-0", "later")
+		want["later"] = 2*eventsSettle + writingTakes
+		time.Sleep(eventsSettle)
 		written.expect(t, want)
 		e.end()
 	})
@@ -75,15 +79,17 @@ func TestEventsSettle(t *testing.T) {
 // What a speaker tells before and while it stops is written before it ends, and does not keep it.
 func TestEventsOfASpeakerThatStopsAreWritten(t *testing.T) {
 	withEvents(t, func(written *writtenEvents, e *events, say func(service, message string), stop func()) {
-		say("web-0", "just before")
+		say("web-0", "alone")
+		synctest.Wait() // it is being written
+		want := map[string]time.Duration{"alone": writingTakes}
+		for i := range 10 {
+			say(fmt.Sprint("web-", i), fmt.Sprint("moved ", i))
+			want[fmt.Sprint("moved ", i)] = 100*time.Millisecond + time.Duration(i+1)*writingTakes
+		}
 		time.Sleep(100 * time.Millisecond)
 		stop()
-		say("web-1", "handed over")
 		e.end()
-		written.expect(t, map[string]time.Duration{
-			"just before": 100*time.Millisecond + writingTakes,
-			"handed over": 100*time.Millisecond + 2*writingTakes,
-		})
+		written.expect(t, want)
 	})
 }
 
