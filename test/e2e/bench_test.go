@@ -6,6 +6,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -27,6 +28,7 @@ type bench struct {
 	t        *testing.T
 	ctx      context.Context
 	undo     []func(context.Context) error
+	pools    bool              // the test applied some
 	services []*corev1.Service // that are kept until the test ends
 }
 
@@ -45,6 +47,11 @@ func begin(t *testing.T, limit time.Duration) *bench {
 		for _, undo := range slices.Backward(b.undo) {
 			if err := undo(ctx); err != nil {
 				t.Error("cleaning up:", err)
+			}
+		}
+		if b.pools {
+			if err := b.awaitNoPools(ctx); err != nil {
+				t.Error("after the test:", err)
 			}
 		}
 		if err := b.AwaitCalmSince(ctx, time.Now().Add(-renewals)); err != nil {
@@ -74,12 +81,19 @@ func (b *bench) later(undo func(context.Context) error) (now func()) {
 // renewals is how long a speaker takes to renew its session twice: one that is older is not a living one's.
 const renewals = 2 * time.Second
 
-// withoutPools waits until the controller uses no pool: those of the test before are deleted, and it lets such a change rest for a moment.
-func (b *bench) withoutPools(t *testing.T) {
-	t.Helper()
-	s := b.kept(t, newService("no-pool"))
-	b.told(t, s, "AllocationFailed")
-	b.must(b.removed(b.ctx, s))
+// awaitNoPools returns when the controller uses none of the pools that are deleted: it lets such a change rest for a moment, in which the next test's
+// Services would have addresses of theirs.
+func (b *bench) awaitNoPools(ctx context.Context) error {
+	left, err := b.Kubectl(ctx, "get", "ipaddresspools", "-n", lab.Namespace, "-o", "name")
+	if err != nil || strings.TrimSpace(left) != "" {
+		return err // a pool that stays serves
+	}
+	s, err := b.API.CoreV1().Services(namespace).Create(ctx, newService("no-pool"), metav1.CreateOptions{})
+	if err != nil {
+		return err
+	}
+	_, err = b.AwaitEvent(ctx, s.Namespace, s.Name, "AllocationFailed", func(e corev1.Event) bool { return e.InvolvedObject.UID == s.UID })
+	return errors.Join(err, b.removed(ctx, s))
 }
 
 func (b *bench) must(err error) {
@@ -93,6 +107,7 @@ func (b *bench) must(err error) {
 func (b *bench) apply(yaml ...string) (remove func()) {
 	b.t.Helper()
 	all := strings.Join(yaml, "\n---\n")
+	b.pools = b.pools || strings.Contains(all, "kind: IPAddressPool")
 	remove = b.later(func(ctx context.Context) error { return b.Delete(ctx, all) })
 	b.must(b.Apply(b.ctx, all))
 	return remove

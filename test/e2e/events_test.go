@@ -23,7 +23,6 @@ import (
 // the event of a conflict.
 func TestEventsTellTheStoryOfAService(t *testing.T) {
 	b := begin(t, 3*time.Minute)
-	b.withoutPools(t)
 	s := b.listen("storied")
 	nodes, err := b.Nodes(b.ctx)
 	b.must(err)

@@ -29,7 +29,6 @@ const (
 // TestWrites counts, in the API server's audit log, what the product writes.
 func TestWrites(t *testing.T) {
 	b := begin(t, 2*time.Minute)
-	b.withoutPools(t)
 	var all []*corev1.Service
 	create := func(t *testing.T, prefix string) (made []*corev1.Service) {
 		for i := range 10 {
