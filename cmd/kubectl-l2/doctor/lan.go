@@ -104,7 +104,11 @@ func addressConflicts(f *facts) (string, []Finding) {
 			}
 			find(vip, fmt.Sprintf("a host that is no speaker answers for it: %s, %s", strings.Join(strangers, ", "), from))
 		case len(heard.Owners) > 0:
-			find(vip, "node "+strings.Join(heard.Owners, ", ")+" itself has it on an interface")
+			have := "node " + heard.Owners[0] + " itself has"
+			if len(heard.Owners) > 1 {
+				have = "nodes " + strings.Join(heard.Owners, ", ") + " themselves have"
+			}
+			find(vip, have+" it on an interface")
 		case len(heard.Nodes) > 1:
 			told[vip] = true
 			findings = append(findings, Finding{
