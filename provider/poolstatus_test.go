@@ -30,7 +30,7 @@ func TestPoolStatus(t *testing.T) {
 			t.Errorf("a: %+v", status)
 		}
 		condition := r.getPool("young").Status.Conditions[0]
-		want := `"10.0.0.1/24" has host bits set and would hand out 10.0.0.0-10.0.0.255: write 10.0.0.0/24 for that, or 10.0.0.1/32 for the one address; 192.168.1.240-192.168.1.241 is not used: the older pool a has it`
+		want := `pool young: addresses[1]: "10.0.0.1/24" has host bits set and would hand out 10.0.0.0-10.0.0.255: write 10.0.0.0/24 for that, or 10.0.0.1/32 for the one address; 192.168.1.240-192.168.1.241 is not used: the older pool a has it`
 		if condition.Status != metav1.ConditionFalse || condition.Reason != "Invalid" || condition.Message != want {
 			t.Errorf("young: %+v", condition)
 		}
@@ -59,7 +59,7 @@ func TestPoolWithManyProblemsNamesTen(t *testing.T) {
 	}
 	play(t, Options{}, objects(addressPool("a", entries...)), func(r *rig) {
 		message := r.getPool("a").Status.Conditions[0].Message
-		if !strings.HasPrefix(message, `"10.0.0.1/24" has host bits set`) || !strings.HasSuffix(message, "; and 490 more") || len(message) > 2000 {
+		if !strings.HasPrefix(message, `pool a: addresses[0]: "10.0.0.1/24" has host bits set`) || !strings.HasSuffix(message, "; and 490 more") || len(message) > 2000 {
 			t.Errorf("%d characters: %s", len(message), message)
 		}
 	})

@@ -34,17 +34,17 @@ func Pool(spec *v1beta1.IPAddressPool) (ipam.Pool, []string) {
 		AvoidBuggyIPs: spec.Spec.AvoidBuggyIPs,
 	}
 	var invalid []string
-	for _, entry := range spec.Spec.Addresses {
+	for i, entry := range spec.Spec.Addresses {
 		r, err := ipam.ParseRange(entry)
 		if err != nil {
-			invalid = append(invalid, err.Error())
+			invalid = append(invalid, fmt.Sprintf("pool %s: addresses[%d]: %v", spec.Name, i, err))
 			continue
 		}
 		pool.Ranges = append(pool.Ranges, r)
 	}
 	if allocateTo := spec.Spec.AllocateTo; allocateTo != nil {
-		namespaces, invalidNamespaces := selectorsOf("namespaceSelectors", allocateTo.NamespaceSelectors)
-		services, invalidServices := selectorsOf("serviceSelectors", allocateTo.ServiceSelectors)
+		namespaces, invalidNamespaces := selectorsOf(spec.Name, "namespaceSelectors", allocateTo.NamespaceSelectors)
+		services, invalidServices := selectorsOf(spec.Name, "serviceSelectors", allocateTo.ServiceSelectors)
 		invalid = append(append(invalid, invalidNamespaces...), invalidServices...)
 		pool.Reservation = &ipam.Reservation{
 			Priority:           int(allocateTo.Priority),
@@ -62,11 +62,11 @@ type selector struct{ labels.Selector }
 
 func (s selector) Matches(set map[string]string) bool { return s.Selector.Matches(labels.Set(set)) }
 
-func selectorsOf(field string, specs []metav1.LabelSelector) (selectors []ipam.Selector, invalid []string) {
+func selectorsOf(pool, field string, specs []metav1.LabelSelector) (selectors []ipam.Selector, invalid []string) {
 	for i := range specs {
 		parsed, err := metav1.LabelSelectorAsSelector(&specs[i])
 		if err != nil {
-			invalid = append(invalid, fmt.Sprintf("serviceAllocation.%s[%d] matches nothing: %s", field, i, oneLine(err.Error())))
+			invalid = append(invalid, fmt.Sprintf("pool %s: serviceAllocation.%s[%d] matches nothing: %s", pool, field, i, oneLine(err.Error())))
 			parsed = labels.Nothing()
 		}
 		selectors = append(selectors, selector{parsed})
