@@ -93,7 +93,7 @@ uninstalled, l2-cloud-controller-manager cleanup removes what they have written 
 func (f *flags) add(set *pflag.FlagSet) {
 	set.StringVar(&f.cloudProvider, "cloud-provider", provider.Name, "The cloud provider. There is no other than the default.")
 	set.StringVar(&f.cloudConfig, "cloud-config", "",
-		"File with the settings of the provider, as above. It is read once, at the start. Empty: none.")
+		"File with settings of the provider, such as namespace and loadBalancerClass; a flag that is given overrules it. It is read once, at the start. Empty: none.")
 	set.StringVar(&f.metricsAddress, "metrics-bind-address", ":7472",
 		"Address on which /metrics, /healthz and /readyz are served over plain HTTP.")
 }
