@@ -4,10 +4,6 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -61,32 +57,6 @@ func panelExpressions(t *testing.T) []string {
 	var all []string
 	readDashboard(t).everyTarget(func(_ panel, target target) { all = append(all, target.Expr) })
 	return all
-}
-
-// TestDashboardQueriesParse has promtool check every query of the dashboard, as a recording rule. Grafana puts a time for $__rate_interval.
-func TestDashboardQueriesParse(t *testing.T) {
-	promtool := findPromtool(t)
-	var rules strings.Builder
-	rules.WriteString("groups:\n  - name: dashboard\n    rules:\n")
-	count := 0
-	readDashboard(t).everyTarget(func(p panel, target target) {
-		count++
-		expression := strings.ReplaceAll(target.Expr, "$__rate_interval", "1m")
-		if strings.Contains(expression, "$") {
-			t.Errorf("panel %q asks for a variable that this test does not know: %s", p.Title, target.Expr)
-		}
-		fmt.Fprintf(&rules, "      - {record: 'panel%d:%s', expr: %q}\n", p.ID, target.RefID, expression)
-	})
-	file := filepath.Join(t.TempDir(), "rules.yaml")
-	if err := os.WriteFile(file, []byte(rules.String()), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	text, err := exec.Command(promtool, "check", "rules", file).CombinedOutput()
-	if err != nil {
-		t.Errorf("promtool: %v\n%s", err, text)
-	} else if want := fmt.Sprintf("%d rules found", count); !strings.Contains(string(text), want) {
-		t.Errorf("promtool does not say %q but\n%s", want, text)
-	}
 }
 
 // What a counter counts is shown as a rate or an increase: it begins anew with every start of a program.

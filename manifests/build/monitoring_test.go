@@ -4,7 +4,6 @@ package main
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -22,29 +21,6 @@ import (
 )
 
 var monitoring = filepath.Join(root, "manifests", "monitoring")
-
-// TestPrometheusRules has Prometheus' own promtool check the rules, and play prometheusrule_test.yaml against them.
-func TestPrometheusRules(t *testing.T) {
-	promtool := findPromtool(t)
-	rule := yaml.MustParse(read(t, "prometheusrule.yaml"))
-	spec, err := rule.Pipe(yaml.Lookup("spec"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	for name, text := range map[string]string{"rules.yaml": spec.MustString(), "tests.yaml": read(t, "prometheusrule_test.yaml")} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, args := range [][]string{{"check", "rules", "rules.yaml"}, {"test", "rules", "tests.yaml"}} {
-		command := exec.Command(promtool, args...)
-		command.Dir = dir
-		if text, err := command.CombinedOutput(); err != nil {
-			t.Errorf("%s: %v\n%s", command, err, text)
-		}
-	}
-}
 
 // The objects for the Prometheus operator have the fields that its kinds have, and no others.
 func TestPrometheusOperatorTakesTheObjects(t *testing.T) {
@@ -94,26 +70,6 @@ func TestServiceMonitorsSelectServices(t *testing.T) {
 			t.Errorf("ServiceMonitor %s selects the Services %v, want %v", monitor.Name, selected, want)
 		}
 	}
-}
-
-// findPromtool finds the program where it is installed, or where the end-to-end tests have unpacked Debian's package.
-func findPromtool(t *testing.T) string {
-	t.Helper()
-	if program, err := exec.LookPath("promtool"); err == nil {
-		return program
-	}
-	if cache, err := os.UserCacheDir(); err == nil {
-		program := filepath.Join(cache, "cloud-provider-l2", "prometheus", "usr", "bin", "promtool")
-		if _, err := os.Stat(program); err == nil {
-			return program
-		}
-	}
-	const missing = "promtool is missing: apt-get install prometheus"
-	if os.Getenv("CI") != "" {
-		t.Fatal(missing)
-	}
-	t.Skip(missing)
-	return ""
 }
 
 // Every alert has a test in which it fires.

@@ -6,18 +6,14 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"sigs.k8s.io/yaml"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/test/e2e/lab"
 )
@@ -29,11 +25,11 @@ const patience = "for: 3s"
 // for nothing else.
 func TestAlertsFire(t *testing.T) {
 	b := begin(t, 3*time.Minute)
-	monitoring := filepath.Join(b.Root, "manifests", "monitoring")
-	services, err := os.ReadFile(filepath.Join(monitoring, "services.yaml"))
+	services, err := os.ReadFile(shippedForMonitoring("services.yaml"))
 	b.must(err)
 	b.apply(string(services))
-	rules, alerts := shippedRules(t, filepath.Join(monitoring, "prometheusrule.yaml"))
+	rules := regexp.MustCompile(`for: \d+m\b`).ReplaceAllString(shippedRules(t), patience)
+	alerts := strings.Count(rules, "- alert: ")
 	prometheus, err := b.StartPrometheus(b.ctx, t.TempDir(), rules)
 	b.must(err)
 	b.later(prometheus.Stop)
@@ -131,23 +127,4 @@ func (w *watchman) fire(when string, want ...string) {
 		return nil
 	}))
 	w.t.Logf("%s: %q after %v", when, want, round(time.Since(start)))
-}
-
-// shippedRules are the rules of the PrometheusRule, with less patience, and how many there are.
-func shippedRules(t *testing.T, file string) (rules string, count int) {
-	t.Helper()
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var rule struct{ Spec json.RawMessage }
-	if err := yaml.Unmarshal(text, &rule); err != nil {
-		t.Fatal(err)
-	}
-	spec, err := yaml.JSONToYAML(rule.Spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rules = regexp.MustCompile(`for: \d+m\b`).ReplaceAllString(string(spec), patience)
-	return rules, strings.Count(rules, "- alert: ")
 }

@@ -54,7 +54,7 @@ type Alert struct {
 // StartPrometheus runs Debian's Prometheus with a file of rules, until it is stopped. It scrapes and evaluates every second. Beside the
 // product it scrapes kube_node_info, one series a node, which is served here in the format of kube-state-metrics.
 func (c *Cluster) StartPrometheus(ctx context.Context, dir, rules string) (*Prometheus, error) {
-	program, err := findPrometheus(ctx)
+	program, err := prometheusProgram(ctx, "prometheus")
 	if err != nil {
 		return nil, err
 	}
@@ -299,9 +299,20 @@ func (c *Cluster) within(host string, do func() error) error {
 	return <-done
 }
 
-// findPrometheus finds the program, or unpacks Debian's package into the cache, which installs nothing and starts no service.
-func findPrometheus(ctx context.Context) (string, error) {
-	if program, err := exec.LookPath("prometheus"); err == nil {
+// Promtool runs Debian's promtool in a folder, and returns what it says.
+func Promtool(ctx context.Context, dir string, args ...string) (string, error) {
+	program, err := prometheusProgram(ctx, "promtool")
+	if err != nil {
+		return "", err
+	}
+	command := exec.CommandContext(ctx, program, args...)
+	command.Dir = dir
+	return output(command)
+}
+
+// prometheusProgram finds one of Prometheus' programs, or unpacks Debian's package into the cache, which installs nothing and starts no service.
+func prometheusProgram(ctx context.Context, name string) (string, error) {
+	if program, err := exec.LookPath(name); err == nil {
 		return program, nil
 	}
 	cache, err := os.UserCacheDir()
@@ -309,7 +320,7 @@ func findPrometheus(ctx context.Context) (string, error) {
 		return "", err
 	}
 	dir := filepath.Join(cache, "cloud-provider-l2", "prometheus")
-	program := filepath.Join(dir, "usr", "bin", "prometheus")
+	program := filepath.Join(dir, "usr", "bin", name)
 	if _, err := os.Stat(program); err == nil {
 		return program, nil
 	}
