@@ -144,24 +144,12 @@ func ailments() []ailment {
 		},
 		{
 			name: "7946 blocked", check: "heartbeats", saw: "no speaker hears another", mend: "let UDP port 7946 pass",
-			breaks: func(b *bench) func() {
-				nodes, err := b.Nodes(b.ctx)
-				b.must(err)
-				var opens []func()
-				for _, node := range nodes {
-					_, err := b.Exec(b.ctx, node, "nft", "add table inet e2e; add chain inet e2e in { type filter hook input priority 0; }; add rule inet e2e in udp dport 7946 drop")
-					b.must(err)
-					opens = append(opens, b.later(func(ctx context.Context) error {
-						_, err := b.Exec(ctx, node, "nft", "delete table inet e2e")
-						return err
-					}))
-				}
-				return func() {
-					for _, open := range opens {
-						open()
-					}
-				}
-			},
+			breaks: func(b *bench) func() { return b.dropped("udp dport 7946") },
+			healed: func(b *bench) { b.findsNothing("heartbeats") },
+		},
+		{
+			name: "multicast filtered, and nothing else", check: "heartbeats", saw: "no speaker hears another", mend: "the groups 224.0.0.254 and ff12::8c32:7946 (switches that filter multicast)",
+			breaks: func(b *bench) func() { return b.dropped("ip daddr 224.0.0.254", "ip6 daddr ff12::8c32:7946") },
 			healed: func(b *bench) { b.findsNothing("heartbeats") },
 		},
 		{
@@ -235,6 +223,32 @@ func (b *bench) explains(service, saw, mend string) {
 		advice := strings.Join(explanation.Mend, "\n")
 		return strings.Contains(explanation.Verdict, saw) && strings.Contains(advice, mend) && (mend != "" || advice == "")
 	}, "explain", service, "-n", namespace, "-o", "json")
+}
+
+// dropped has every node drop what comes in and matches one of the rules, for as long as the test runs, or until the returned function is called.
+func (b *bench) dropped(rules ...string) (pass func()) {
+	b.t.Helper()
+	script := "add table inet e2e; add chain inet e2e in { type filter hook input priority 0; }"
+	for _, rule := range rules {
+		script += "; add rule inet e2e in " + rule + " drop"
+	}
+	nodes, err := b.Nodes(b.ctx)
+	b.must(err)
+	var all []func()
+	for _, node := range nodes {
+		_, err := b.Exec(b.ctx, node, "nft", script)
+		b.must(err)
+		all = append(all, b.later(func(ctx context.Context) error {
+			_, err := b.Exec(ctx, node, "nft", "delete table inet e2e")
+			return err
+		}))
+	}
+	return func() {
+		b.t.Helper()
+		for _, pass := range all {
+			pass()
+		}
+	}
 }
 
 // waitForNextSecond returns when the API server's next object has a later time of creation than its last.

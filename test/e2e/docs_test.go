@@ -163,13 +163,22 @@ func (e examples) overlay(text string) error {
 	return e.dryRun(objects)
 }
 
-// built builds a kustomization that lies beside manifests/, in the file that its first line names, with the file of --cloud-config beside it.
+// built builds a kustomization.
 func (e examples) built(text string) (objects string, err error) {
+	folder, err := e.laid(text)
+	if err != nil {
+		return "", err
+	}
+	return e.Kubectl(e.ctx, "kustomize", folder)
+}
+
+// laid puts a kustomization beside manifests/, into the folder that its first line names, with the file of --cloud-config beside it.
+func (e examples) laid(text string) (folder string, err error) {
 	name := regexp.MustCompile(`(?m)^# ([\w-]+)/kustomization\.yaml$`).FindStringSubmatch(text)
 	if name == nil {
 		return "", fmt.Errorf("no line of it says where it is to be, as in # my-cluster/kustomization.yaml")
 	}
-	folder := filepath.Join(e.folder, name[1])
+	folder = filepath.Join(e.folder, name[1])
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return "", err
 	}
@@ -181,7 +190,7 @@ func (e examples) built(text string) (objects string, err error) {
 			return "", err
 		}
 	}
-	return e.Kubectl(e.ctx, "kustomize", folder)
+	return folder, nil
 }
 
 // shows is the example with some text in it.

@@ -107,9 +107,10 @@ func (b *bench) finds(check, saw, mend string) {
 	}
 }
 
-// findsAll asks doctor until it has found all that is expected, for a minute.
-func (b *bench) findsAll(missing []ailment, flags ...string) {
+// findsAll asks doctor until it has found all that is expected, for a minute. Each is a subtest, by whose name it is told what is broken.
+func (b *bench) findsAll(all []ailment, flags ...string) {
 	b.t.Helper()
+	missing := slices.Clone(all)
 	limit, cancel := context.WithTimeout(b.ctx, time.Minute)
 	defer cancel()
 	var said string
@@ -125,8 +126,12 @@ func (b *bench) findsAll(missing []ailment, flags ...string) {
 		}
 		missing = slices.DeleteFunc(missing, func(a ailment) bool { return a.foundBy(diagnosis) })
 	}
-	for _, a := range missing {
-		b.t.Errorf("%s: check %s says nothing of %q, to be mended by %q", a.name, a.check, a.saw, a.mend)
+	for _, a := range all {
+		b.t.Run(a.name, func(t *testing.T) {
+			if slices.ContainsFunc(missing, func(m ailment) bool { return m.name == a.name }) {
+				t.Errorf("check %s says nothing of %q, to be mended by %q", a.check, a.saw, a.mend)
+			}
+		})
 	}
 	if len(missing) > 0 {
 		b.t.Fatal("all it says is ", said)
