@@ -43,6 +43,9 @@ func (c *Cloud) EnsureLoadBalancer(_ context.Context, _ string, svc *v1.Service,
 	if !c.ready() {
 		return nil, api.NewRetryError("addresses in use are still being read", time.Second)
 	}
+	if c.awaitsPools(svc) {
+		return nil, cloudprovider.ImplementedElsewhere
+	}
 	result, err := c.allocate(svc)
 	status := translate.Status(result.Addresses)
 	differs := !servicehelpers.LoadBalancerStatusEqual(status, &svc.Status.LoadBalancer)

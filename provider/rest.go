@@ -6,6 +6,7 @@ import (
 	"context"
 	"time"
 
+	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
@@ -50,6 +51,21 @@ func (c *Cloud) applyPools(ctx context.Context) {
 	}
 	c.updateRequests()
 	c.settle(true)
+}
+
+// awaitsPools tells whether a Service without addresses has to wait until the pools have rested: what it was given before might be taken away in a moment.
+// It is looked at again.
+func (c *Cloud) awaitsPools(svc *v1.Service) bool {
+	if c.comparePools() != poolsOther || len(translate.Recorded(svc)) > 0 {
+		return false
+	}
+	c.mu.Lock()
+	holds := len(c.allocator.Held(string(svc.UID))) > 0
+	c.mu.Unlock()
+	if !holds {
+		time.AfterFunc(poolsRest, func() { c.services.enqueue(svc.Namespace, svc.Name) })
+	}
+	return !holds
 }
 
 // updateRequests tells the allocator what Services ask for, before they have been ensured again.

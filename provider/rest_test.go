@@ -4,13 +4,17 @@ package provider
 
 import (
 	"maps"
+	"net/netip"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1"
+	"github.com/cloud-provider-l2/cloud-provider-l2/provider/translate"
 )
 
 // labelNamespace replaces the labels of namespace default.
@@ -116,6 +120,34 @@ func TestWhatHasRestedHolds(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A Service that is made while pools rest gets nothing of a pool that has gone, to lose it in a moment; it waits, and nobody is told.
+func TestNewServiceWaitsUntilPoolsHaveRested(t *testing.T) {
+	play(t, Options{}, objects(addressPool("old", "10.0.0.0/28")), func(r *rig) {
+		r.create(service("kept"))
+		if err := r.pools.IPAddressPools(ourNamespace).Delete(r.t.Context(), "old", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		r.createPoolSoon(addressPool("young", "192.168.9.240/28"))
+		synctest.Wait()
+		if _, err := r.kube.CoreV1().Services("default").Create(r.t.Context(), service("web"), metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		r.has("web", "")
+		r.has("kept", "10.0.0.0")
+		r.settlePools()
+		r.settle()
+		if got := translate.Recorded(r.get("web")); len(got) != 1 || !netip.MustParsePrefix("192.168.9.240/28").Contains(got[0]) {
+			t.Errorf("web has %v", got)
+		}
+		for _, told := range r.told("web") {
+			if !strings.HasPrefix(told, "IPAllocated: ") && !strings.HasPrefix(told, "EnsuredLoadBalancer: ") {
+				t.Error("told:", told)
+			}
+		}
+	})
 }
 
 func TestChangesWithoutEndDoNotPutOffTheJudgement(t *testing.T) {
