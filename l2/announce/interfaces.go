@@ -20,8 +20,8 @@ import (
 
 // DefaultExcludeInterfaces leaves out what container runtimes, CNI plugins, kube-proxy and hypervisors make on a node. It
 // goes by name and not by type: a node that is itself a container has a veth as its LAN interface.
-const DefaultExcludeInterfaces = `^(lo|nodelocaldns|ovs-system|br-[0-9a-f]{12}` +
-	`|(docker|podman|nerdctl|cbr|cni|veth|cali|vxlan(-v6)?\.calico|flannel|cilium_|lxc|lxd|weave|antrea|ovn-k8s|genev_sys|kube-ipvs|kube-bridge|tunl|dummy|virbr|vnet).*)$`
+const DefaultExcludeInterfaces = `^(lo|ovs-system|br-[0-9a-f]{12}` +
+	`|(nodelocaldns|docker|podman|nerdctl|cbr|cni|veth|cali|vxlan(-v6)?\.calico|flannel|cilium_|lxc|lxd|weave|antrea|ovn-k8s|genev_sys|kube-ipvs|kube-bridge|tunl|dummy|virbr|vnet).*)$`
 
 const (
 	relistRetry    = time.Second           // after a failure

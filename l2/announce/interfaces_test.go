@@ -15,7 +15,8 @@ func TestInterfacesAreLeftOutByName(t *testing.T) {
 		DefaultExcludeInterfaces: {
 			"lo": false, "vxlan.calico": false, "vxlan-v6.calico": false, "cali1234": false, "flannel.1": false, "flannel-v6.1": false,
 			"cilium_vxlan": false, "kube-ipvs0": false, "br-0123456789ab": false, "docker0": false,
-			"eth0": true, "bond0": true, "br0": true, "br-lan": true, "vxlan0": true, "eno1.42": true,
+			"nodelocaldns": false, "nodelocaldns0": false,
+			"eth0": true, "lo1": true, "bond0": true, "br0": true, "br-lan": true, "vxlan0": true, "eno1.42": true,
 		},
 		"":      {"eth0": true, "cali1234": true}, // matches everything, and is meant to leave out nothing
 		"^eth1": {"eth0": true, "eth1": false},
