@@ -121,7 +121,7 @@ rules:
   - apiGroups: [networking.k8s.io]
     resources: [servicecidrs]
     verbs: [list]
-  - apiGroups: [metallb.io]
+  - apiGroups: [metallb.io, frrk8s.metallb.io]
     resources: ["*"]
     verbs: [list, watch]
 ---

@@ -39,7 +39,7 @@ var clusterChecks = []Check{
 	{
 		Name:  "unsupported-objects",
 		Why:   "only Layer 2 is done here: what these objects ask for is not done by anybody",
-		Needs: []string{snapshot.Discovery, snapshot.Foreign},
+		Needs: []string{snapshot.Discovery, snapshot.Foreign, snapshot.DaemonSets},
 		Run:   unsupportedObjects,
 	},
 	{
@@ -132,16 +132,34 @@ func metallbWebhook(f *facts) (string, []Finding) {
 func unsupportedObjects(f *facts) (string, []Finding) {
 	var findings []Finding
 	for _, object := range f.Foreign {
-		mend := "nothing here reads it: delete it, unless MetalLB is kept for BGP"
+		saw, mend := "it configures BGP, which is not supported", "nothing here reads it: delete it, unless MetalLB is kept for BGP"
 		switch kind, _, _ := strings.Cut(object, " "); kind {
 		case "BGPAdvertisement":
 			mend = "announce its pools with an L2Advertisement, or keep MetalLB for them; then delete it"
 		case "BGPPeer":
 			mend = "announce what was announced to it with an L2Advertisement, or keep MetalLB for that; then delete it"
+		case "FRRConfiguration", "FRRK8sConfiguration":
+			saw, mend = "it configures FRR, which is not supported", "nothing here reads it: delete it, unless FRR-K8s is kept, for MetalLB or for something else"
 		}
-		findings = append(findings, Finding{Severity: Warning, Object: object, Saw: "it configures BGP, which is not supported", Mend: mend})
+		findings = append(findings, Finding{Severity: Warning, Object: object, Saw: saw, Mend: mend})
 	}
-	return ifNone(findings, "no objects of BGP", count(len(findings), "object")+" of BGP"), findings
+	for _, set := range f.DaemonSets {
+		if slices.ContainsFunc(set.Spec.Template.Spec.Containers, func(each corev1.Container) bool { return runsFRR(set.Spec.Template.Spec, each) }) {
+			findings = append(findings, Finding{
+				Severity: Warning, Object: "DaemonSet " + set.Namespace + "/" + set.Name, Saw: "MetalLB's speakers have FRR for BGP, which is not supported",
+				Mend: "announce what is announced by BGP with an L2Advertisement, or keep MetalLB for that: see docs/migrate-from-metallb.md",
+			})
+		}
+	}
+	return ifNone(findings, "no objects of BGP or FRR", count(len(findings), "object")+" of BGP or FRR"), findings
+}
+
+// runsFRR tells whether a container is the FRR that MetalLB's speaker, in the same pod, is told to configure.
+func runsFRR(pod corev1.PodSpec, container corev1.Container) bool {
+	return container.Name == "frr" && slices.ContainsFunc(pod.Containers, func(each corev1.Container) bool {
+		name, _ := otherController(each)
+		return name == "MetalLB"
+	})
 }
 
 // others are load balancer controllers by what their images are called.
@@ -272,7 +290,7 @@ func uninitializedNodes(f *facts) (string, []Finding) {
 		if slices.ContainsFunc(node.Spec.Taints, func(taint corev1.Taint) bool { return taint.Key == taintUninitialized }) {
 			findings = append(findings, Finding{
 				Severity: Warning, Object: "Node " + node.Name, Saw: "it has the taint " + taintUninitialized,
-				Mend: fmt.Sprintf("start its kubelet without --cloud-provider=external, and take the taint off: kubectl taint node %s %s-", node.Name, taintUninitialized),
+				Mend: fmt.Sprintf("unless another cloud controller manager initializes it soon: start its kubelet without --cloud-provider=external, and take the taint off: kubectl taint node %s %s-", node.Name, taintUninitialized),
 			})
 		}
 	}

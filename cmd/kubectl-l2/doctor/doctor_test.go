@@ -56,6 +56,13 @@ func deployment(image string, env ...corev1.EnvVar) *appsv1.DaemonSet {
 	}
 }
 
+// withFRR is a DaemonSet of a program beside FRR.
+func withFRR(image string) *appsv1.DaemonSet {
+	set := deployment(image)
+	set.Spec.Template.Spec.Containers = append(set.Spec.Template.Spec.Containers, corev1.Container{Name: "frr", Image: "quay.io/frrouting/frr:10.4.1"})
+	return set
+}
+
 // kubeVIP is a pod of kube-system that an object of this kind controls.
 func kubeVIP(owner string) *corev1.Pod {
 	controls := true
@@ -119,6 +126,10 @@ func TestChecks(t *testing.T) {
 		{"unsupported-objects", "pools announced by BGP", func(s snap) { s.Foreign = []string{"BGPAdvertisement metallb-system/wan"} }, Warning, "BGP", "announce its pools with an L2Advertisement"},
 		{"unsupported-objects", "BFD, which has no pools", func(s snap) { s.Foreign = []string{"BFDProfile metallb-system/fast"} }, Warning, "BGP", "nothing here reads it: delete it"},
 		{"unsupported-objects", "names of communities, which have no pools", func(s snap) { s.Foreign = []string{"Community metallb-system/well-known"} }, Warning, "BGP", "nothing here reads it: delete it"},
+		{"unsupported-objects", "FRR's configuration", func(s snap) { s.Foreign = []string{"FRRConfiguration metallb-system/tor"} }, Warning, "configures FRR", "nothing here reads it: delete it"},
+		{"unsupported-objects", "FRR-K8s's own settings", func(s snap) { s.Foreign = []string{"FRRK8sConfiguration metallb-system/config"} }, Warning, "configures FRR", "nothing here reads it: delete it"},
+		{"unsupported-objects", "MetalLB's speakers with FRR", func(s snap) { s.DaemonSets = append(s.DaemonSets, withFRR("quay.io/metallb/speaker:v0.15.2")) }, Warning, "have FRR for BGP", "with an L2Advertisement"},
+		{"unsupported-objects", "FRR, and no MetalLB", func(s snap) { s.DaemonSets = append(s.DaemonSets, withFRR("example.com/router:v1")) }, OK, "", ""},
 		{"other-load-balancers", "MetalLB", func(s snap) { s.DaemonSets = append(s.DaemonSets, deployment("quay.io/metallb/speaker:v0.15.2")) }, Error, "MetalLB runs", "migrate"},
 		{"other-load-balancers", "MetalLB from a registry of one's own", func(s snap) {
 			s.DaemonSets = append(s.DaemonSets, deployment("registry.example.com/lb-speaker:1", corev1.EnvVar{Name: "METALLB_NODE_NAME"}))
@@ -158,7 +169,7 @@ func TestChecks(t *testing.T) {
 		}, OK, "", ""},
 		{"kube-proxy-strict-arp", "another mode", func(s snap) { s.ConfigMaps["kube-system/kube-proxy"] = kubeProxy("mode: nftables\n") }, OK, "", ""},
 		{"kube-proxy-strict-arp", "no YAML", func(s snap) { s.ConfigMaps["kube-system/kube-proxy"] = kubeProxy("{") }, Warning, "no YAML", "correct"},
-		{"uninitialized-nodes", "tainted", func(s snap) { s.Nodes[0].Spec.Taints = []corev1.Taint{{Key: taintUninitialized}} }, Warning, "taint", "kubectl taint node node-1"},
+		{"uninitialized-nodes", "tainted", func(s snap) { s.Nodes[0].Spec.Taints = []corev1.Taint{{Key: taintUninitialized}} }, Warning, "taint", "unless another cloud controller manager initializes it soon: start its kubelet without --cloud-provider=external, and take the taint off: kubectl taint node node-1"},
 
 		{"controller", "none", func(s snap) { s.Pods = s.Pods[1:] }, Error, "no pod with the label component=controller", "kubectl apply"},
 		{"controller", "not ready", func(s snap) { s.Pods[0].Status.Conditions[0].Status = corev1.ConditionFalse }, Error, "not ready", "kubectl describe pod"},

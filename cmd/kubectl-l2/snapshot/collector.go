@@ -47,7 +47,7 @@ const (
 	Webhooks       = "validatingwebhookconfigurations"
 	ConfigMaps     = "configmaps in kube-system"
 	ServiceRanges  = "servicecidrs"
-	Foreign        = "objects of metallb.io that are not supported"
+	Foreign        = "objects of metallb.io and frrk8s.metallb.io that are not supported"
 	Discovery      = "the resources that the API server serves"
 	SystemPods     = "pods in kube-system"
 	Speakers       = "pods/exec on speakers"
@@ -262,7 +262,7 @@ func (c *Collector) serviceRanges(ctx context.Context) {
 	}
 }
 
-// served reads which resources of metallb.io there are, and the objects of those that are not ours.
+// served reads which resources of metallb.io there are, and the objects of those that are not ours, FRR-K8s's included.
 func (c *Collector) served(ctx context.Context) {
 	s := c.snapshot
 	groups, err := c.Kube.Discovery().ServerGroups()
@@ -271,7 +271,7 @@ func (c *Collector) served(ctx context.Context) {
 		return
 	}
 	for _, group := range groups.Groups {
-		if group.Name != v1beta1.GroupVersion.Group {
+		if group.Name != v1beta1.GroupVersion.Group && group.Name != groupFRR {
 			continue
 		}
 		foreign := map[string]bool{} // served in several versions, read in the first
@@ -285,7 +285,9 @@ func (c *Collector) served(ctx context.Context) {
 				if strings.Contains(resource.Name, "/") {
 					continue
 				}
-				s.Served = append(s.Served, version.Version+"/"+resource.Name)
+				if group.Name == v1beta1.GroupVersion.Group {
+					s.Served = append(s.Served, version.Version+"/"+resource.Name)
+				}
 				if unsupported[resource.Name] && !foreign[resource.Name] {
 					foreign[resource.Name] = true
 					c.foreign(ctx, schema.GroupVersionResource{Group: group.Name, Version: version.Version, Resource: resource.Name}, resource.Kind)
@@ -296,9 +298,12 @@ func (c *Collector) served(ctx context.Context) {
 	slices.Sort(s.Served)
 }
 
-// unsupported are MetalLB's kinds that mean nothing here.
+// groupFRR is the group of FRR-K8s, by which MetalLB has FRR configured.
+const groupFRR = "frrk8s.metallb.io"
+
+// unsupported are MetalLB's and FRR-K8s's kinds that mean nothing here.
 var unsupported = map[string]bool{
-	"bgppeers": true, "bgpadvertisements": true, "bfdprofiles": true, "communities": true,
+	"bgppeers": true, "bgpadvertisements": true, "bfdprofiles": true, "communities": true, "frrconfigurations": true, "frrk8sconfigurations": true,
 }
 
 func (c *Collector) foreign(ctx context.Context, resource schema.GroupVersionResource, kind string) {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/fake"
+	metadatafake "k8s.io/client-go/metadata/fake"
 	"k8s.io/client-go/rest"
 	clienttesting "k8s.io/client-go/testing"
 
@@ -111,6 +113,48 @@ func TestSystemPods(t *testing.T) {
 	c.systemPods(t.Context())
 	if pods := c.snapshot.SystemPods; len(pods) != 1 || pods[0].Name != static.Name {
 		t.Errorf("pods: %v", pods)
+	}
+}
+
+// Objects that mean nothing here are found in both groups of MetalLB's, once, and FRR-K8s's resources are not taken for ours.
+func TestUnsupportedObjects(t *testing.T) {
+	kube := fake.NewClientset()
+	resources := func(version string, kinds ...string) *metav1.APIResourceList {
+		list := &metav1.APIResourceList{GroupVersion: version}
+		for i := 0; i < len(kinds); i += 2 {
+			list.APIResources = append(list.APIResources, metav1.APIResource{Name: kinds[i], Kind: kinds[i+1]}, metav1.APIResource{Name: kinds[i] + "/status", Kind: kinds[i+1]})
+		}
+		return list
+	}
+	kube.Resources = []*metav1.APIResourceList{
+		resources("metallb.io/v1beta2", "bgppeers", "BGPPeer"),
+		resources("metallb.io/v1beta1", "ipaddresspools", "IPAddressPool", "bgppeers", "BGPPeer"),
+		resources("frrk8s.metallb.io/v1beta1", "frrconfigurations", "FRRConfiguration", "frrk8sconfigurations", "FRRK8sConfiguration", "frrnodestates", "FRRNodeState"),
+		resources("example.com/v1", "bgppeers", "BGPPeer"),
+	}
+	var objects []runtime.Object
+	for apiVersion, kind := range map[string]string{
+		"metallb.io/v1beta2": "BGPPeer", "frrk8s.metallb.io/v1beta1": "FRRConfiguration", "example.com/v1": "BGPPeer",
+	} {
+		objects = append(objects, &metav1.PartialObjectMetadata{
+			TypeMeta: metav1.TypeMeta{APIVersion: apiVersion, Kind: kind}, ObjectMeta: metav1.ObjectMeta{Namespace: ours, Name: "tor"},
+		})
+	}
+	scheme := metadatafake.NewTestScheme()
+	if err := metav1.AddMetaToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	c := &Collector{Kube: kube, Metadata: metadatafake.NewSimpleMetadataClient(scheme, objects...), Namespace: ours, snapshot: &Snapshot{}}
+	c.served(t.Context())
+	slices.Sort(c.snapshot.Foreign)
+	if diff := cmp.Diff([]string{"BGPPeer metallb-system/tor", "FRRConfiguration metallb-system/tor"}, c.snapshot.Foreign); diff != "" {
+		t.Errorf("unsupported objects (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"v1beta1/bgppeers", "v1beta1/ipaddresspools", "v1beta2/bgppeers"}, c.snapshot.Served); diff != "" {
+		t.Errorf("served (-want +got):\n%s", diff)
+	}
+	if len(c.snapshot.Unread) > 0 {
+		t.Errorf("unread: %v", c.snapshot.Unread)
 	}
 }
 
