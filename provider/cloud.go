@@ -9,6 +9,7 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/informers"
@@ -22,6 +23,7 @@ import (
 	"github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1"
 	"github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1/client"
 	"github.com/cloud-provider-l2/cloud-provider-l2/ipam"
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/plan"
 	"github.com/cloud-provider-l2/cloud-provider-l2/provider/translate"
 )
 
@@ -62,6 +64,7 @@ type Cloud struct {
 	poolsChanged  signal // pools must be read again
 	addressFreed  signal // somebody may get what they wait for
 	statusChanged signal // a pool's counters or conditions may differ from its status
+	coverChanged  signal // an L2Advertisement's condition may differ from its status
 	leasesChanged signal // a Lease may be without use, or an address withdrawn
 
 	mu        sync.Mutex
@@ -71,6 +74,7 @@ type Cloud struct {
 	judged    map[types.UID]judgedBy                  // of the Services that the allocator knows
 	terms     map[types.UID]ipam.Sharing              // of those whose last Ensure gave them all they ask for
 	lastFreed time.Time                               // when an address last lost its last Service
+	coverage  map[types.UID]plan.Coverage             // of the L2Advertisements, when they were last looked at
 }
 
 type clients struct {
@@ -80,11 +84,12 @@ type clients struct {
 }
 
 type caches struct {
-	nodes      coreinformers.NodeInformer
-	namespaces coreinformers.NamespaceInformer
-	pools      cache.SharedIndexInformer
-	leases     cache.SharedIndexInformer
-	foreign    foreignCaches
+	nodes          coreinformers.NodeInformer
+	namespaces     coreinformers.NamespaceInformer
+	pools          cache.SharedIndexInformer
+	advertisements cache.SharedIndexInformer
+	leases         cache.SharedIndexInformer
+	foreign        foreignCaches
 }
 
 var (
@@ -107,6 +112,7 @@ func New() *Cloud {
 		poolsChanged:  newSignal(),
 		addressFreed:  newSignal(),
 		statusChanged: newSignal(),
+		coverChanged:  newSignal(),
 		leasesChanged: newSignal(),
 	}
 }
@@ -140,22 +146,24 @@ func (c *Cloud) SetInformers(factory informers.SharedInformerFactory) {
 func (c *Cloud) start(ctx context.Context, factory informers.SharedInformerFactory, pools cache.SharedIndexInformer) {
 	c.services = newServices(factory.Core().V1().Services(), c.options.LoadBalancerClass, !c.options.HideClassless, c)
 	c.caches = caches{
-		nodes:      factory.Core().V1().Nodes(),
-		namespaces: factory.Core().V1().Namespaces(),
-		pools:      pools,
-		leases:     newLeaseInformer(c.clients.kube, c.options.Namespace),
-		foreign:    newForeignCaches(c.clients.pools, c.options.Namespace),
+		nodes:          factory.Core().V1().Nodes(),
+		namespaces:     factory.Core().V1().Namespaces(),
+		pools:          pools,
+		advertisements: client.NewL2AdvertisementInformer(c.clients.pools, c.options.Namespace, 0),
+		leases:         newLeaseInformer(c.clients.kube, c.options.Namespace),
+		foreign:        newForeignCaches(c.clients.pools, c.options.Namespace),
 	}
 	c.allocator.SetOptions(ipam.Options{SeparateNamespaces: c.options.SeparateNamespaces, Withdrawing: c.withdrawing})
-	slim(c.services.ServiceInformer.Informer(), c.caches.nodes.Informer(), c.caches.namespaces.Informer())
+	slim(c.services.ServiceInformer.Informer(), c.caches.nodes.Informer(), c.caches.namespaces.Informer(), c.caches.advertisements)
 	c.watchPools()
+	c.watchAdvertisements()
 	c.watchNamespaces()
 	c.watchLeases()
 
 	c.events = newEventQueue(c.clients.events, c.metrics.eventsDropped.Inc)
 	c.recorder = newRecorder(c.events)
 
-	for _, informer := range []cache.SharedIndexInformer{c.caches.pools, c.caches.leases, c.caches.foreign.pools, c.caches.foreign.advertisements} {
+	for _, informer := range []cache.SharedIndexInformer{c.caches.pools, c.caches.advertisements, c.caches.leases, c.caches.foreign.pools, c.caches.foreign.advertisements} {
 		c.running.Go(func() { informer.RunWithContext(ctx) })
 	}
 	c.running.Go(func() { c.events.run(ctx) })
@@ -179,6 +187,10 @@ func (c *Cloud) run(ctx context.Context) {
 	loops.Go(func() {
 		failures := map[string]string{}
 		c.statusChanged.each(ctx, poolStatusPeriod, func() { c.writePoolStatus(ctx, failures) })
+	})
+	loops.Go(func() {
+		writer := advertisementWriter{cloud: c, failures: map[string]string{}, dropped: map[types.UID]metav1.Condition{}}
+		c.coverChanged.each(ctx, advertisementStatusPeriod, func() { writer.write(ctx) })
 	})
 	loops.Go(func() { c.sweepUntilDone(ctx) })
 	loops.Go(func() { c.keepMemberlistSecret(ctx) })

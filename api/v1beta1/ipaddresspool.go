@@ -128,7 +128,8 @@ type IPAddressPoolStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type"`
 }
 
-// ConditionReady is the type of the condition that says whether a pool is used as it is written.
+// ConditionReady is the type of the condition that says whether a pool is used as it is written, and whether an L2Advertisement matches
+// what it needs.
 const ConditionReady = "Ready"
 
 // IPAddressPoolList is a list of pools.

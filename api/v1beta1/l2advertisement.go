@@ -13,6 +13,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name="IPAddressPools",type=string,JSONPath=`.spec.ipAddressPools`
 // +kubebuilder:printcolumn:name="IPAddressPool Selectors",type=string,JSONPath=`.spec.ipAddressPoolSelectors`
 // +kubebuilder:printcolumn:name="Interfaces",type=string,JSONPath=`.spec.interfaces`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Node Selectors",type=string,JSONPath=`.spec.nodeSelectors`,priority=1
 // +kubebuilder:printcolumn:name="Service Selectors",type=string,JSONPath=`.spec.serviceSelectors`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`,priority=1
@@ -97,8 +98,18 @@ type PreferredNodeSelector struct {
 	Preference metav1.LabelSelector `json:"preference"`
 }
 
-// L2AdvertisementStatus is empty: who announces what is told by the Leases of the VIPs.
-type L2AdvertisementStatus struct{}
+// L2AdvertisementStatus is what the controller reports about the L2Advertisement. Who announces what is told by the Leases of the VIPs.
+type L2AdvertisementStatus struct {
+	// conditions says whether anything can be announced by it. Type Ready: False with a reason and a message when a selector
+	// cannot be read, or when there is no pool, no node or no interface that it matches.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +patchStrategy=merge
+	// +patchMergeKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type"`
+}
 
 // L2AdvertisementList is a list of L2Advertisements.
 //

@@ -20,7 +20,7 @@ import (
 	"github.com/cloud-provider-l2/cloud-provider-l2/provider"
 )
 
-// report tells users which VIPs no node may announce, and why, until SIGTERM. It is for the leader, after the provider
+// report tells users which VIPs no node may announce, and why, and what L2Advertisements match, until SIGTERM. It is for the leader, after the provider
 // has its informers.
 func (p *process) report(clients clientBuilder) error {
 	const name = "metallb-controller-plan"
@@ -35,7 +35,7 @@ func (p *process) report(clients clientBuilder) error {
 		ServeClassless:     !options.HideClassless,
 		LoadBalancerClass:  options.LoadBalancerClass,
 		IgnoreExcludeLabel: options.IgnoreExcludeLabel,
-	}, p.cloud.Services(), func(refusal cluster.Refusal) { p.tell(refusal, before) })
+	}, p.cloud.Services(), func(refusal cluster.Refusal) { p.tell(refusal, before) }, p.cloud.Covered)
 	if err != nil {
 		return fmt.Errorf("watching what speakers see: %w", err)
 	}

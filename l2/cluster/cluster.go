@@ -4,7 +4,7 @@
 // something that matters to it has changed. It decides nothing itself and writes nothing.
 //
 // Watcher is for speakers, who know themselves who has a session (cluster.go, matters.go). Reporter is for the controller, which tells users which
-// VIPs no node may announce (reporter.go, sessions.go); Refusals says when to tell (refusals.go). What they keep in memory is
+// VIPs no node may announce, and what L2Advertisements match (reporter.go, sessions.go); Refusals says when to tell (refusals.go). What they keep in memory is
 // what the plan reads (trim.go), for there is a copy of it on every node.
 package cluster
 

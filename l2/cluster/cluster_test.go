@@ -36,6 +36,8 @@ type rig struct {
 	custom *customfake.Client
 	// planned counts the plans of a Reporter, if it is there.
 	planned *atomic.Int32
+	// covered takes what a Reporter tells of coverage, if it is there.
+	covered chan map[types.UID]plan.Coverage
 }
 
 // inRig runs a test in virtual time, with an API server in memory.

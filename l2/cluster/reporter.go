@@ -15,6 +15,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
@@ -37,13 +38,14 @@ type Refusal struct {
 // reportRest is how long the Reporter rests after each plan: it tells what has been so for seconds.
 const reportRest = time.Second
 
-// Reporter tells which VIPs no node may announce. It sees the cluster as a speaker does, without being one: it is for the controller that
-// leads.
+// Reporter tells which VIPs no node may announce, and what L2Advertisements match. It sees the cluster as a speaker does, without being
+// one: it is for the controller that leads.
 type Reporter struct {
 	watcher *Watcher
 	leases  cache.SharedIndexInformer
 	plans   chan map[netip.Addr]plan.VIP
 	report  func(Refusal)
+	covered func(map[types.UID]plan.Coverage)
 
 	unannounced atomic.Pointer[map[plan.Reason]int] // never changed once it is there
 
@@ -54,16 +56,18 @@ type Reporter struct {
 // NewReporter returns a Reporter of the cluster, with the pools, L2Advertisements and session Leases of a namespace, and with Services from
 // an informer that somebody else runs, and that leaves of each load balancer its labels, spec and status. It calls report,
 // from one goroutine, once for each VIP that no node has been allowed to announce for some seconds, and again when the reason
-// is another. Needs what NewWatcher needs, and to list and watch Leases in the namespace.
+// is another; and covered after each plan, with what each L2Advertisement matches, Services left out. Needs what NewWatcher needs, and to
+// list and watch Leases in the namespace.
 func NewReporter(kube kubernetes.Interface, custom client.Interface, namespace string, selection Selection, services cache.SharedIndexInformer,
-	report func(Refusal)) (*Reporter, error) {
+	report func(Refusal), covered func(map[types.UID]plan.Coverage)) (*Reporter, error) {
 	r := &Reporter{
 		leases: informers.NewSharedInformerFactoryWithOptions(kube, 0, informers.WithNamespace(namespace), informers.WithTransform(trimLease),
 			informers.WithTweakListOptions(func(options *metav1.ListOptions) {
 				options.LabelSelector = names.LabelLease + "=" + names.LeaseSession
 			})).Coordination().V1().Leases().Informer(),
-		plans:  make(chan map[netip.Addr]plan.VIP, 1),
-		report: report,
+		plans:   make(chan map[netip.Addr]plan.VIP, 1),
+		report:  report,
+		covered: covered,
 	}
 	var err error
 	if r.watcher, err = newWatcher(kube, custom, namespace, selection, services, r.take); err != nil {
@@ -154,6 +158,7 @@ func (r *Reporter) Run(ctx context.Context) error {
 		case vips := <-r.plans:
 			r.count(vips)
 			refusals.Plan(vips, time.Now())
+			r.covered(r.coverage(speakers))
 		case <-every.C:
 		}
 	}
@@ -163,6 +168,18 @@ func (r *Reporter) speakers() map[string]plan.Speaker {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.sessions.speakers(time.Now())
+}
+
+// coverage is what each L2Advertisement matches, but for Services, which come and go.
+func (r *Reporter) coverage(speakers map[string]plan.Speaker) map[types.UID]plan.Coverage {
+	state := plan.State{
+		Nodes: list[*corev1.Node](r.watcher.nodes), Pools: list[*v1beta1.IPAddressPool](r.watcher.pools), Speakers: speakers,
+	}
+	found := map[types.UID]plan.Coverage{}
+	for _, object := range list[*v1beta1.L2Advertisement](r.watcher.advertisements) {
+		found[object.UID] = plan.CoverageOf(object, state)
+	}
+	return found
 }
 
 func (r *Reporter) tell(vip plan.VIP) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1"
@@ -24,7 +25,7 @@ func (r *rig) report() func(seconds int) []string {
 	refused := make(chan Refusal, 1000)
 	services := informers.NewSharedInformerFactory(r.kube, 0).Core().V1().Services().Informer()
 	go services.RunWithContext(r.ctx)
-	reporter, err := NewReporter(r.kube, r.custom, ourNamespace, Selection{ServeClassless: true}, services, func(refusal Refusal) { refused <- refusal })
+	reporter, err := NewReporter(r.kube, r.custom, ourNamespace, Selection{ServeClassless: true}, services, func(refusal Refusal) { refused <- refusal }, r.takeCoverage)
 	r.must(err)
 	if publish := reporter.watcher.publish; r.planned != nil {
 		reporter.watcher.publish = func(vips map[netip.Addr]plan.VIP) { r.planned.Add(1); publish(vips) }
@@ -128,5 +129,45 @@ func TestReporterRestsBetweenPlans(t *testing.T) {
 		if plans := time.Duration(r.planned.Load() - before); plans < seconds-1 || plans > seconds*time.Second/reportRest+1 {
 			t.Errorf("%d plans in %d s of changes, want one every %v", plans, seconds, reportRest)
 		}
+	})
+}
+
+func (r *rig) takeCoverage(found map[types.UID]plan.Coverage) {
+	if r.covered != nil {
+		r.covered <- found
+	}
+}
+
+// What L2Advertisements match is told after each plan, by the generation that it is of. What Services there are has no part in it.
+func TestReporterTellsCoverage(t *testing.T) {
+	inRig(t, func(r *rig) {
+		r.covered = make(chan map[types.UID]plan.Coverage, 1000)
+		r.createNode("node-0")
+		told := r.report()
+		defer r.keepSession("node-0")()
+		want := func(what string, reasons ...plan.FaultReason) {
+			t.Helper()
+			told(3)
+			var last map[types.UID]plan.Coverage
+			for len(r.covered) > 0 {
+				last = <-r.covered
+			}
+			if len(last) != 1 {
+				t.Fatalf("%s: coverage of %d L2Advertisements", what, len(last))
+			}
+			for _, coverage := range last {
+				var got []plan.FaultReason
+				for _, fault := range coverage.Faults {
+					got = append(got, fault.Reason)
+				}
+				if diff := cmp.Diff(reasons, got); diff != "" {
+					t.Errorf("%s: faults (-want +got):\n%s", what, diff)
+				}
+			}
+		}
+		r.createAdvertisement(v1beta1.L2AdvertisementSpec{ServiceSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{"a": "b"}}}})
+		want("no pool", plan.SelectsNothing, plan.NoService)
+		r.createPool("192.168.1.0/24")
+		want("a pool, and no Service", plan.NoService)
 	})
 }

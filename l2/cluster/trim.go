@@ -52,7 +52,10 @@ func trim(object any) (any, error) {
 		it.ObjectMeta = identity(it.ObjectMeta)
 		it.Status = v1beta1.IPAddressPoolStatus{}
 	case *v1beta1.L2Advertisement:
+		generation := it.Generation
 		it.ObjectMeta = identity(it.ObjectMeta)
+		it.Generation = generation
+		it.Status = v1beta1.L2AdvertisementStatus{}
 	}
 	return object, nil
 }

@@ -41,6 +41,12 @@ func left(namespace, name string, labels map[string]string) metav1.ObjectMeta {
 	return meta
 }
 
+// generation puts back that of a whole object.
+func generation(meta metav1.ObjectMeta) metav1.ObjectMeta {
+	meta.Generation = full("", "", nil).Generation
+	return meta
+}
+
 func fullNode(name string) *corev1.Node {
 	node := &corev1.Node{
 		ObjectMeta: full("", name, map[string]string{"zone": "a", corev1.LabelHostname: name}),
@@ -132,8 +138,10 @@ func TestTrim(t *testing.T) {
 		{"pool", &v1beta1.IPAddressPool{ObjectMeta: full("metallb-system", "pool", nil), Spec: v1beta1.IPAddressPoolSpec{Addresses: []string{"192.168.1.240/28"}},
 			Status: v1beta1.IPAddressPoolStatus{Conditions: []metav1.Condition{{Type: "Ready"}}}},
 			&v1beta1.IPAddressPool{ObjectMeta: left("metallb-system", "pool", nil), Spec: v1beta1.IPAddressPoolSpec{Addresses: []string{"192.168.1.240/28"}}}},
-		{"advertisement", &v1beta1.L2Advertisement{ObjectMeta: full("metallb-system", "ad", nil), Spec: v1beta1.L2AdvertisementSpec{Interfaces: []string{"eth0"}}},
-			&v1beta1.L2Advertisement{ObjectMeta: left("metallb-system", "ad", nil), Spec: v1beta1.L2AdvertisementSpec{Interfaces: []string{"eth0"}}}},
+		{"advertisement", &v1beta1.L2Advertisement{
+			ObjectMeta: full("metallb-system", "ad", nil), Spec: v1beta1.L2AdvertisementSpec{Interfaces: []string{"eth0"}},
+			Status: v1beta1.L2AdvertisementStatus{Conditions: make([]metav1.Condition, 1)},
+		}, &v1beta1.L2Advertisement{ObjectMeta: generation(left("metallb-system", "ad", nil)), Spec: v1beta1.L2AdvertisementSpec{Interfaces: []string{"eth0"}}}},
 		{"a tombstone", cache.DeletedFinalStateUnknown{Key: "x"}, cache.DeletedFinalStateUnknown{Key: "x"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -227,6 +235,7 @@ func TestOnlyWhatThePlanReadsMatters(t *testing.T) {
 		{"a pool's addresses", func() any { return &v1beta1.IPAddressPool{} }, func(o any) { o.(*v1beta1.IPAddressPool).Spec.Addresses = []string{"x"} }, true},
 		{"a pool's labels", func() any { return &v1beta1.IPAddressPool{} }, func(o any) { o.(*v1beta1.IPAddressPool).Labels = map[string]string{"a": "b"} }, true},
 		{"an advertisement's nodes", func() any { return &v1beta1.L2Advertisement{} }, func(o any) { o.(*v1beta1.L2Advertisement).Spec.NodeSelectors = make([]metav1.LabelSelector, 1) }, true},
+		{"an advertisement's condition", func() any { return &v1beta1.L2Advertisement{} }, func(o any) { o.(*v1beta1.L2Advertisement).Status.Conditions = make([]metav1.Condition, 1) }, false},
 		{"an advertisement's annotations", func() any { return &v1beta1.L2Advertisement{} }, func(o any) { o.(*v1beta1.L2Advertisement).Annotations = map[string]string{"a": "b"} }, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -143,6 +143,29 @@ func TestAPIServerValidatesAdvertisements(t *testing.T) {
 	}
 }
 
+// What of an L2Advertisement the API server cannot judge alone is in its condition, where people look and kubectl waits.
+func TestConditionOfAdvertisements(t *testing.T) {
+	b := begin(t, time.Minute)
+	says := func(status, reason string) {
+		t.Helper()
+		for _, what := range []string{"condition=Ready=" + status, `jsonpath={.status.conditions[0].reason}=` + reason} {
+			_, err := b.Kubectl(b.ctx, "wait", "l2advertisement/e2e-judged", "-n", lab.Namespace, "--for="+what, "--timeout=20s")
+			b.must(err)
+		}
+	}
+	b.apply(advertisement("judged", "judged"))
+	says("False", "SelectsNothing")
+	b.apply(poolWith("judged", "autoAssign: false", "198.51.100.0/28"))
+	says("True", "Announces")
+	b.must(b.Apply(b.ctx, advertisementWith("judged", "nodeSelectors: [{matchLabels: {kubernetes.io/hostname: nowhere}}]", "judged")))
+	says("False", "NoNode")
+	listed, err := b.Kubectl(b.ctx, "get", "l2advertisement", "e2e-judged", "-n", lab.Namespace)
+	b.must(err)
+	if !strings.Contains(listed, "READY") || !strings.Contains(listed, "False") {
+		t.Errorf("kubectl get does not show it:\n%s", listed)
+	}
+}
+
 func understand(t *testing.T, text string, into any) {
 	t.Helper()
 	if err := yaml.UnmarshalStrict([]byte(strings.ReplaceAll(text, "\t", " ")), into); err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/cloud-provider-l2/cloud-provider-l2/api/v1beta1"
 	"github.com/cloud-provider-l2/cloud-provider-l2/cmd/kubectl-l2/snapshot"
@@ -271,28 +270,25 @@ func advertisements(f *facts) (string, []Finding) {
 	var findings []Finding
 	for _, object := range f.Advertisements {
 		coverage := plan.CoverageOf(object, f.state)
-		find := func(severity Severity, saw, mend string) {
-			findings = append(findings, Finding{Severity: severity, Object: "L2Advertisement " + object.Name, Saw: saw, Mend: mend})
-		}
 		edit := fmt.Sprintf("kubectl edit l2advertisement -n %s %s", f.Namespace, object.Name)
 		spec := object.Spec
-		if coverage.Err != nil {
-			find(Error, coverage.Err.Error(), "correct the selector: "+edit)
-			continue
-		}
-		if len(coverage.Pools) == 0 {
-			find(Warning, "it is for no pool that there is", fmt.Sprintf("correct spec.ipAddressPools or spec.ipAddressPoolSelectors (%s); the pools are %s", edit, someOf(f.poolNames())))
-		}
-		if missing := missingPools(f, spec.IPAddressPools); len(missing) > 0 && len(coverage.Pools) > 0 {
-			find(Warning, "it names pools that there are not: "+someOf(missing), "correct spec.ipAddressPools: "+edit)
-		}
-		if len(coverage.Nodes) == 0 {
-			find(Error, "its nodeSelectors select no node", fmt.Sprintf("label a node as they want it (%s), or correct them: %s", formatSelectors(spec.NodeSelectors), edit))
-		} else if len(spec.Interfaces) > 0 && len(coverage.Interfaces) == 0 {
-			find(Error, "no node that it selects has any of its interfaces "+strings.Join(spec.Interfaces, ", "), "correct spec.interfaces: "+edit)
-		}
-		if len(spec.ServiceSelectors) > 0 && len(coverage.Services) == 0 {
-			find(Warning, "its serviceSelectors match no Service", fmt.Sprintf("label a Service as they want it (%s), or correct them: %s", formatSelectors(spec.ServiceSelectors), edit))
+		for _, fault := range coverage.Faults {
+			severity, mend := Error, "correct the selector: "+edit
+			switch fault.Reason {
+			case plan.SelectsNothing:
+				severity = Warning
+				mend = fmt.Sprintf("correct spec.ipAddressPools or spec.ipAddressPoolSelectors (%s); the pools are %s", edit, someOf(f.poolNames()))
+			case plan.NoSuchPool:
+				severity, mend = Warning, "correct spec.ipAddressPools: "+edit
+			case plan.NoNode:
+				mend = fmt.Sprintf("label a node as they want it (%s), or correct them: %s", formatSelectors(spec.NodeSelectors), edit)
+			case plan.NoInterface:
+				mend = "correct spec.interfaces: " + edit
+			case plan.NoService:
+				severity = Warning
+				mend = fmt.Sprintf("label a Service as they want it (%s), or correct them: %s", formatSelectors(spec.ServiceSelectors), edit)
+			}
+			findings = append(findings, Finding{Severity: severity, Object: "L2Advertisement " + object.Name, Saw: fault.Saw, Mend: mend})
 		}
 	}
 	return count(len(f.Advertisements), "L2Advertisement"), findings
@@ -303,8 +299,4 @@ func (f *facts) poolNames() (names []string) {
 		names = append(names, object.Name)
 	}
 	return names
-}
-
-func missingPools(f *facts, named []string) []string {
-	return slices.DeleteFunc(slices.Clone(named), func(name string) bool { return slices.Contains(f.poolNames(), name) })
 }
