@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -196,7 +197,9 @@ func TestFirstAnnouncementsAreTimed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go func() { _ = watcher.Run(t.Context()) }()
+	var running sync.WaitGroup
+	t.Cleanup(running.Wait)
+	running.Go(func() { _ = watcher.Run(t.Context()) })
 	for _, name := range []string{"older", "newer", "ahead"} {
 		for watcher.ServiceUID(types.NamespacedName{Namespace: "default", Name: name}) == "" { // until the watch has brought it
 			if err := t.Context().Err(); err != nil {

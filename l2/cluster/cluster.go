@@ -13,6 +13,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -128,11 +129,13 @@ func (w *Watcher) SetSpeakers(speakers map[string]plan.Speaker) {
 	}
 }
 
-// Run watches until the context is done.
+// Run watches until the context is done, and returns when nothing of it goes on.
 func (w *Watcher) Run(ctx context.Context) error {
+	var running sync.WaitGroup
+	defer running.Wait()
 	for _, informer := range w.informers() {
 		if informer != w.shared {
-			go informer.RunWithContext(ctx)
+			running.Go(func() { informer.RunWithContext(ctx) })
 		}
 	}
 	for _, informer := range w.informers() {
