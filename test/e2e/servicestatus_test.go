@@ -5,6 +5,7 @@
 package e2e
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +16,7 @@ import (
 )
 
 // The ServiceL2Status of a Service names the node that answers for it, also after somebody has changed it by hand. It follows the VIP to
-// another node, and none is left of the node that had it.
+// another node, and none is left of the node that had it, nor of one that is gone.
 func TestServiceStatusFollowsTheHolderAndIsPutRight(t *testing.T) {
 	b := begin(t, 2*time.Minute)
 	a := b.announce("told")
@@ -40,4 +41,9 @@ func TestServiceStatusFollowsTheHolderAndIsPutRight(t *testing.T) {
 	if diff := cmp.Diff([]string{next}, there); diff != "" {
 		t.Errorf("nodes of its ServiceL2Statuses (-want +got)\n%s", diff)
 	}
+
+	// A node that is gone cannot remove its own.
+	b.later(func(ctx context.Context) error { return b.Heal(ctx, next) })
+	b.must(b.Cut(b.ctx, next))
+	kubectl("wait", of(next), "--for=delete", "--timeout=30s")
 }
