@@ -56,16 +56,17 @@ func (c *Cloud) applyPools(ctx context.Context) {
 // awaitsPools tells whether a Service without addresses has to wait until the pools have rested: what it was given before might be taken away in a moment.
 // It is looked at again.
 func (c *Cloud) awaitsPools(svc *v1.Service) bool {
-	if c.comparePools() != poolsOther || len(translate.Recorded(svc)) > 0 {
+	if len(translate.Recorded(svc)) > 0 {
 		return false
 	}
 	c.mu.Lock()
 	holds := len(c.allocator.Held(string(svc.UID))) > 0
 	c.mu.Unlock()
-	if !holds {
-		time.AfterFunc(poolsRest, func() { c.services.enqueue(svc.Namespace, svc.Name) })
+	if holds || c.comparePools() != poolsOther {
+		return false
 	}
-	return !holds
+	time.AfterFunc(poolsRest, func() { c.services.enqueue(svc.Namespace, svc.Name) })
+	return true
 }
 
 // updateRequests tells the allocator what Services ask for, before they have been ensured again.
