@@ -18,9 +18,6 @@ import (
 // other's sessions much sooner; this is for when none is left to do so.
 const sessionLapse = 3
 
-// maxDuration bounds what is read of a session's duration, which anybody may have written, as speakers bound it.
-const maxDuration = time.Hour
-
 // sessions is what the session Leases say to one who is no speaker: who has a session, and where each can announce. Whether
 // a session lives is judged by the own clock, since the record last changed.
 type sessions struct {
@@ -50,7 +47,7 @@ func (s *sessions) observe(lease *coordinationv1.Lease, now time.Time) {
 	if !ok || !known.renewed.Equal(spec.RenewTime) {
 		known.renewed, known.changed = *spec.RenewTime, now
 	}
-	known.duration = min(time.Duration(*spec.LeaseDurationSeconds)*time.Second, maxDuration)
+	known.duration = min(time.Duration(*spec.LeaseDurationSeconds)*time.Second, election.MaxSessionDuration)
 	if interfaces := lease.Annotations[names.AnnotationInterfaces]; !ok || interfaces != known.interfaces {
 		known.interfaces, known.speaker = interfaces, plan.Speaker{Interfaces: election.ParseInterfaces(interfaces)}
 	}

@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
+	"github.com/cloud-provider-l2/cloud-provider-l2/l2/election"
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/names"
 	"github.com/cloud-provider-l2/cloud-provider-l2/l2/plan"
 )
@@ -126,7 +127,7 @@ func FuzzSessions(f *testing.F) {
 		if _, speaks := whole.speakers(now)["node-1"]; !speaks && name != names.SessionLease("node-1") {
 			t.Fatalf("%q ended the session of node-1", name)
 		}
-		if left := whole.speakers(now.Add(sessionLapse * maxDuration)); len(left) > 0 {
+		if left := whole.speakers(now.Add(sessionLapse * election.MaxSessionDuration)); len(left) > 0 {
 			t.Fatalf("%v speak for %d s and more without a renewal", left, seconds)
 		}
 		whole.forget(lease)

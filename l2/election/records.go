@@ -33,8 +33,8 @@ type Records struct {
 	holderChanges uint64
 }
 
-// maxDuration bounds what is read from a session, which anybody may have written: a speaker that is gone is fenced after it.
-const maxDuration = time.Hour
+// MaxSessionDuration bounds what is read of a session's duration, which anybody may have written: a speaker that is gone is fenced after it.
+const MaxSessionDuration = time.Hour
 
 // NewRecords returns an empty picture.
 func NewRecords() *Records {
@@ -148,7 +148,7 @@ func (r *Records) merge(object *coordinationv1.Lease, now time.Time) {
 		session := Session{Node: node, Epoch: Epoch(holder(object)), ChangedAt: now, Object: object}
 		session.Duration = DefaultTiming().SessionDuration
 		if seconds := object.Spec.LeaseDurationSeconds; seconds != nil && *seconds > 0 {
-			session.Duration = min(time.Duration(*seconds)*time.Second, maxDuration)
+			session.Duration = min(time.Duration(*seconds)*time.Second, MaxSessionDuration)
 		}
 		session.Since, session.GaveAt = old.Since, old.GaveAt
 		if old.Epoch != session.Epoch {

@@ -155,7 +155,7 @@ func FuzzRecords(f *testing.F) {
 			if was, there := sessions[node]; (!there || was.Object != session.Object) && (!isSession || node != asNode) {
 				t.Fatalf("%q changed the session of %s", name, node)
 			}
-			if session.Duration <= 0 || session.Duration > maxDuration {
+			if session.Duration <= 0 || session.Duration > MaxSessionDuration {
 				t.Fatalf("%d seconds are read as %v", seconds, session.Duration)
 			}
 		}

@@ -186,7 +186,7 @@ func TestMACsOfSpeakers(t *testing.T) {
 // What a session says of its duration is bounded: nothing that is computed from it overflows, and a speaker that is gone is fenced in the end.
 func TestDurationsAreBounded(t *testing.T) {
 	usual := DefaultTiming().SessionDuration
-	for seconds, want := range map[int32]time.Duration{7: 7 * time.Second, math.MaxInt32: maxDuration, 0: usual, -1: usual} {
+	for seconds, want := range map[int32]time.Duration{7: 7 * time.Second, math.MaxInt32: MaxSessionDuration, 0: usual, -1: usual} {
 		object := sessionObject("n1", "n1/a", 7)
 		object.Spec.LeaseDurationSeconds = &seconds
 		records := NewRecords()
