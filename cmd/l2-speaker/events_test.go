@@ -56,17 +56,23 @@ func withEvents(t *testing.T, test func(written *writtenEvents, e *events, say f
 	})
 }
 
+// oneAndThenMany tells one event, and ten more while that is being written. It returns when each is to be written, if the ten are begun at a time.
+func oneAndThenMany(say func(service, message string), begun time.Duration) map[string]time.Duration {
+	say("web-0", "alone")
+	synctest.Wait() // it is being written
+	want := map[string]time.Duration{"alone": writingTakes}
+	for i := range 10 {
+		say(fmt.Sprint("web-", i), fmt.Sprint("moved ", i))
+		want[fmt.Sprint("moved ", i)] = begun + time.Duration(i+1)*writingTakes
+	}
+	return want
+}
+
 // An event is written at once; many that come together leave the API server to the Leases at first, and one that comes later does not wait for longer
 // because of them.
 func TestEventsSettle(t *testing.T) {
 	withEvents(t, func(written *writtenEvents, e *events, say func(service, message string), _ func()) {
-		say("web-0", "alone")
-		synctest.Wait() // it is being written
-		want := map[string]time.Duration{"alone": writingTakes}
-		for i := range 10 {
-			say(fmt.Sprint("web-", i), fmt.Sprint("moved ", i))
-			want[fmt.Sprint("moved ", i)] = eventsSettle + time.Duration(i+1)*writingTakes
-		}
+		want := oneAndThenMany(say, eventsSettle)
 		time.Sleep(2 * eventsSettle)
 		say("web-0", "later")
 		want["later"] = 2*eventsSettle + writingTakes
@@ -79,13 +85,7 @@ func TestEventsSettle(t *testing.T) {
 // What a speaker tells before and while it stops is written before it ends, and does not keep it.
 func TestEventsOfASpeakerThatStopsAreWritten(t *testing.T) {
 	withEvents(t, func(written *writtenEvents, e *events, say func(service, message string), stop func()) {
-		say("web-0", "alone")
-		synctest.Wait() // it is being written
-		want := map[string]time.Duration{"alone": writingTakes}
-		for i := range 10 {
-			say(fmt.Sprint("web-", i), fmt.Sprint("moved ", i))
-			want[fmt.Sprint("moved ", i)] = 100*time.Millisecond + time.Duration(i+1)*writingTakes
-		}
+		want := oneAndThenMany(say, 100*time.Millisecond)
 		time.Sleep(100 * time.Millisecond)
 		stop()
 		e.end()
